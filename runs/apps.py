@@ -1,0 +1,7 @@
+"""The app of the product itself."""
+
+from django.apps import AppConfig
+
+
+class RunsConfig(AppConfig):
+    name = "runs"
