@@ -1,0 +1,60 @@
+"""What every test gets: a data folder of its own, made before the settings are read, and settings for tests."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+
+if "DATA_DIR" not in os.environ:
+    _folder = tempfile.mkdtemp(prefix="stepline-tests-")
+    os.environ["DATA_DIR"] = _folder
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+Path(os.environ["DATA_DIR"], "static").mkdir(parents=True, exist_ok=True)
+# Here and not in pyproject.toml: pytest-django would read the settings before this file chooses the folder.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
+django.setup()
+
+from django.test import AsyncClient, Client  # noqa: E402
+
+from tests.factories import make_user  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def plain_settings(settings: Any) -> None:
+    """No collected static files, cheap passwords, and a channel layer that forgets the last test."""
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@pytest.fixture
+def client_as(db: None) -> Callable[[str], Client]:
+    """A client signed in as a new user of this role: `client_as("operator").get("/")`."""
+
+    def sign_in(role: str) -> Client:
+        client = Client()
+        client.force_login(make_user(role))
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def async_client_as(db: None) -> Callable[[str], AsyncClient]:
+    """The same for asynchronous views; it writes to the database, so call it from a synchronous fixture."""
+
+    def sign_in(role: str) -> AsyncClient:
+        client = AsyncClient()
+        client.force_login(make_user(role))
+        return client
+
+    return sign_in
