@@ -130,6 +130,7 @@ if "sqlite3" in _database["ENGINE"]:
             "PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=4000; PRAGMA foreign_keys=ON;"
         ),
     }
+    _database["CONN_MAX_AGE"] = None  # a file is not worth opening for each read
     _database["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
 DATABASES = {"default": _database}
 

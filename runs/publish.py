@@ -1,0 +1,34 @@
+"""The only place that rings. A ring carries no state: who hears it reads the database, and who misses it polls."""
+
+import logging
+
+from channels.layers import get_channel_layer
+
+RUNS_GROUP = "runs"
+WORKER_CHANNEL = "stepline-worker"
+
+logger = logging.getLogger(__name__)
+
+
+def run_group(run_id: int) -> str:
+    return f"run.{run_id}"
+
+
+async def ring(run_ids: set[int]) -> None:
+    """Say that these runs have changed; called after the commit. A layer that fails costs a poll's delay, no more."""
+    layer = get_channel_layer()
+    try:
+        for run_id in run_ids:
+            message = {"type": "run.changed", "run": run_id}
+            await layer.group_send(run_group(run_id), message)
+            await layer.group_send(RUNS_GROUP, message)
+    except Exception as error:
+        logger.warning("doorbell not rung: %s: %s", type(error).__name__, error)
+
+
+async def poke_workers() -> None:
+    """Hint that there is something to claim or to stop; a worker's sweep finds it without the hint, only later."""
+    try:
+        await get_channel_layer().send(WORKER_CHANNEL, {"type": "run.queued"})
+    except Exception as error:
+        logger.warning("worker not poked: %s: %s", type(error).__name__, error)

@@ -1,0 +1,88 @@
+"""The upstream's two HTTP calls: run-dag and task-status. Every way in which they can end has a name here."""
+
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+LAUNCH_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+STATUS_TIMEOUT = httpx.Timeout(10.0)
+MESSAGE_LIMIT = 500  # characters of the upstream's own words that a notice repeats
+
+
+class Unreachable(Exception):
+    """The request did not reach the upstream: nothing was launched, and trying again is safe."""
+
+
+class Refused(Exception):
+    """The upstream has answered that it will not launch this. `status` is the HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Unconfirmed(Exception):
+    """The request went out and no usable answer came: the run may have begun. It must not be sent again."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    """An answer of task-status."""
+
+    status: str
+    payload: dict[str, Any]
+
+
+def _client(timeout: httpx.Timeout, key: str) -> httpx.AsyncClient:
+    """Ignores proxy variables and follows no redirect: an upstream's address is where requests go, nowhere else."""
+    headers = {"x-api-key": key} if key else {}
+    return httpx.AsyncClient(timeout=timeout, headers=headers, trust_env=False, follow_redirects=False)
+
+
+def _message(response: httpx.Response) -> str:
+    """What the upstream says of its refusal, in whatever of the usual shapes it says it."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = response.text
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail") or body.get("error") or body
+    return str(body).strip()[:MESSAGE_LIMIT] or "no reason given"
+
+
+async def run_dag(api_url: str, key: str, body: dict[str, Any]) -> str:
+    """Launch. Returns the upstream's task_id of the run ('' when it gave none).
+
+    Raises Unreachable, Refused or Unconfirmed.
+    """
+    try:
+        async with _client(LAUNCH_TIMEOUT, key) as client:
+            response = await client.post(f"{api_url}/run-dag/", json=body)
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        raise Unreachable(str(error) or type(error).__name__) from error
+    except httpx.HTTPError as error:
+        raise Unconfirmed(f"no answer ({str(error) or type(error).__name__})") from error
+    if 300 <= response.status_code < 500:
+        raise Refused(response.status_code, _message(response))
+    if response.status_code >= 500:
+        raise Unconfirmed(f"it answered {response.status_code}: {_message(response)}")
+    try:
+        answer = response.json()
+    except ValueError:
+        return ""
+    task_id = answer.get("task_id") if isinstance(answer, dict) else None
+    return str(task_id)[:200] if task_id else ""
+
+
+async def task_status(api_url: str, key: str, task_id: str) -> Status | None:
+    """What the upstream says of a run now; None when it gives no usable answer."""
+    try:
+        async with _client(STATUS_TIMEOUT, key) as client:
+            response = await client.get(f"{api_url}/task-status/{quote(task_id, safe='')}")
+        answer = response.json() if response.status_code == httpx.codes.OK else None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return None
+    if not isinstance(answer, dict) or not isinstance(answer.get("status"), str):
+        return None
+    return Status(status=answer["status"].lower(), payload=answer)

@@ -1,0 +1,138 @@
+"""One run's socket at the upstream: frames in batches, with reconnection that goes on until its owner stops it.
+
+It says when it connected and when it was away, and never invents, drops or reorders a frame. What it has received and
+its owner has not yet taken is bounded, so a slow owner slows the upstream.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import quote
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI, WebSocketException
+
+CONNECT_SECONDS = 15.0
+PING_SECONDS = 30.0  # the upstream's own ping, a message of text
+KEEPALIVE_SECONDS = 20.0  # the protocol's ping; twice that without an answer and the connection is given up
+MAX_FRAME = 16 * 1024 * 1024
+MAX_BATCH = 256  # frames
+MAX_WAITING = 512  # frames received and not yet taken
+BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0  # seconds, before jitter
+FRAME_TOO_LARGE = 1009
+
+logger = logging.getLogger(__name__)
+
+
+class Connected(msgspec.Struct, frozen=True):
+    at: float  # epoch seconds
+
+
+class Frames(msgspec.Struct, frozen=True):
+    """Frames in order of arrival, each with its time of receipt in epoch seconds."""
+
+    frames: list[tuple[str | bytes, float]]
+
+
+class Away(msgspec.Struct, frozen=True):
+    """Not connected: the connection ended, or a try to connect failed."""
+
+    at: float
+    reason: str
+    was_connected: bool
+    oversized: bool = False  # the connection was closed for a frame over MAX_FRAME
+
+
+Happening = Connected | Frames | Away
+
+
+def address(socket_url: str, flow_name: str, run_name: str) -> str:
+    return f"{socket_url}/ws/{quote(flow_name, safe='')}/{quote(run_name, safe='')}"
+
+
+def backoff(failures: int, draw: Callable[[], float] = random.random) -> float:
+    """Seconds to wait before the next try: doubling, and anywhere in the upper half, so that many do not come at once."""
+    return min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures, 10)) * (0.5 + draw() / 2)
+
+
+async def follow(url: str, *, compression: bool = False) -> AsyncIterator[Happening]:
+    """What happens on this socket, for ever: the owner stops by closing the generator."""
+    failures = 0
+    while True:
+        was_connected = oversized = False
+        try:
+            async with connect(
+                url,
+                open_timeout=CONNECT_SECONDS,
+                ping_interval=KEEPALIVE_SECONDS,
+                ping_timeout=KEEPALIVE_SECONDS,
+                close_timeout=2,
+                max_size=MAX_FRAME,
+                compression="deflate" if compression else None,
+                proxy=None,
+            ) as socket:
+                was_connected = True
+                yield Connected(time.time())
+                async for frames in _batches(socket):
+                    failures = 0  # a connection that only opens and closes does not count as success
+                    yield Frames(frames)
+        except ConnectionClosed as closed:
+            oversized = closed.sent is not None and closed.sent.code == FRAME_TOO_LARGE
+            reason = "a frame over 16 MiB" if oversized else _reason(closed)
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, WebSocketException) as error:
+            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        yield Away(time.time(), reason[:300], was_connected, oversized)
+        await asyncio.sleep(backoff(failures))
+        failures += 1
+
+
+def _reason(closed: ConnectionClosed) -> str:
+    if closed.rcvd is None:
+        return "the connection broke"
+    words = f" ({closed.rcvd.reason})" if closed.rcvd.reason else ""
+    return f"closed by the upstream with {closed.rcvd.code}{words}"
+
+
+async def _batches(socket: ClientConnection) -> AsyncIterator[list[tuple[str | bytes, float]]]:
+    """Whatever has arrived since the last batch. Raises ConnectionClosed after the last frame was given out."""
+    waiting: asyncio.Queue[tuple[str | bytes, float] | ConnectionClosed] = asyncio.Queue(MAX_WAITING)
+
+    async def receive() -> None:
+        try:
+            while True:
+                frame = await socket.recv()
+                await waiting.put((frame, time.time()))
+        except ConnectionClosed as closed:
+            await waiting.put(closed)
+
+    async def ping() -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await asyncio.sleep(PING_SECONDS)
+                await socket.send(json.dumps({"type": "ping"}))
+
+    helpers = asyncio.create_task(receive()), asyncio.create_task(ping())
+    try:
+        item = await waiting.get()
+        while not isinstance(item, ConnectionClosed):
+            batch = [item]
+            while len(batch) < MAX_BATCH and not waiting.empty():
+                item = waiting.get_nowait()
+                if isinstance(item, ConnectionClosed):
+                    break
+                batch.append(item)
+            else:
+                yield batch
+                item = await waiting.get()
+                continue
+            yield batch
+        raise item
+    finally:
+        for task in helpers:
+            task.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)

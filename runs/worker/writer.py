@@ -1,0 +1,103 @@
+"""Group commit: while one transaction is being written, whatever arrives waits and goes with the next.
+
+Nothing is dropped and nothing overtakes: a follower waits until its change is durable, so a slow database slows the
+reading of sockets. A change that the database refuses fails its own follower only.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from django.db import Error, InterfaceError, OperationalError, connection
+
+from runs import publish, store
+from runs.store import Change, Fenced
+
+RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)  # between tries while the database does not answer; the last one repeats
+
+logger = logging.getLogger(__name__)
+
+Commit = Callable[..., set[int]]
+Ring = Callable[[set[int]], Awaitable[None]]
+
+
+class Writer:
+    """One loop and one thread that write the changes of all followers of this worker."""
+
+    def __init__(self, commit: Commit = store.commit, ring: Ring = publish.ring) -> None:
+        self._commit = commit
+        self._ring = ring
+        self._waiting: list[tuple[Change, asyncio.Future[None]]] = []
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self.failing = False  # the database has not answered the last try
+
+    async def submit(self, change: Change) -> None:
+        """Returns when the change is durable. Raises Fenced, or what the database said of this change."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((change, done))
+        self._arrived.set()
+        await done
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived.clear()
+                batch, self._waiting = self._waiting, []
+                await self._write(batch)
+        finally:
+            self._thread.shutdown(wait=False)
+
+    async def _write(self, batch: list[tuple[Change, "asyncio.Future[None]"]]) -> None:
+        try:
+            fenced = await self._durably([change for change, _ in batch])
+        except Error as error:
+            if len(batch) == 1:
+                logger.error("run %s: not written: %s", batch[0][0].claim.run_id, error)
+                _settle(batch[0][1], error)
+                return
+            for one in batch:  # find the change that the database refuses; the others are innocent
+                await self._write([one])
+            return
+        written = {change.claim.run_id for change, _ in batch} - fenced
+        for change, done in batch:
+            _settle(done, Fenced() if change.claim.run_id in fenced else None)
+        await self._ring(written)
+
+    async def _durably(self, changes: list[Change]) -> set[int]:
+        """Try until the database has an answer. A try whose outcome is unknown is not repeated where it succeeded."""
+        loop = asyncio.get_running_loop()
+        tries = 0
+        while True:
+            try:
+                fenced = await loop.run_in_executor(self._thread, self._attempt, changes, tries > 0)
+            except (OperationalError, InterfaceError) as error:
+                self.failing = True
+                pause = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+                tries += 1
+                logger.warning("database does not take writes, next try in %s s: %s", pause, error)
+                await asyncio.sleep(pause)
+            else:
+                self.failing = False
+                return fenced
+
+    def _attempt(self, changes: list[Change], again: bool) -> set[int]:
+        try:
+            return self._commit(changes, again=again)
+        except Error:
+            connection.close()
+            raise
+        finally:
+            connection.close_if_unusable_or_obsolete()
+
+
+def _settle(done: "asyncio.Future[None]", error: Exception | None) -> None:
+    if done.done():  # its follower was cancelled meanwhile
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
