@@ -1,0 +1,266 @@
+"""Who may import whom, who may ring and who may write: read from the source, so that a slip fails here."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("accounts", "alerts", "api", "dashboard", "runs", "sandbox")
+
+# Layer -> the layers that it may import besides itself. A module belongs to the longest name here that it
+# starts with. A module that fits no row fails: give it a row, and think twice about what stands in it.
+MAY_IMPORT: dict[str, set[str]] = {
+    "runs.core": set(),  # pure: see CORE_LIBRARIES
+    "runs.fields": set(),
+    "runs.models": {"runs.core", "runs.fields"},
+    "runs.vault": {"runs.core", "runs.models"},
+    "runs.store": {"runs.core", "runs.fields", "runs.models", "runs.vault"},
+    "runs.publish": set(),
+    "runs.upstream": {"runs.core"},
+    "runs.actions": {"runs.core", "runs.fields", "runs.models", "runs.publish", "runs.store", "runs.vault"},
+    "runs.worker": {
+        "runs.core", "runs.fields", "runs.models", "runs.publish", "runs.store", "runs.upstream",
+        "runs.vault",
+    },
+    "runs.web": {"accounts", "runs.actions", "runs.core", "runs.fields", "runs.models", "runs.publish"},
+    "runs.management": {
+        "accounts", "runs.actions", "runs.core", "runs.fields", "runs.models", "runs.publish", "runs.store",
+        "runs.upstream", "runs.vault", "runs.web", "runs.worker",
+    },
+    "runs.migrations": {"runs.fields", "runs.models"},
+    "runs.apps": set(),
+    "api": {"accounts", "runs.actions", "runs.core", "runs.fields", "runs.models", "runs.publish"},
+    "accounts": set(),
+    "sandbox": set(),  # it meets the rest over sockets only
+    "dashboard": {"accounts", "alerts", "api", "runs.actions", "runs.models", "runs.publish", "runs.web",
+                  "runs.worker", "sandbox"},
+}  # fmt: skip
+
+CORE_LIBRARIES = {*sys.stdlib_module_names, "msgspec"}
+# A core that reads a clock, draws a number or waits is no longer a function of what it is given.
+NOT_IN_CORE = set("asyncio random secrets socket ssl subprocess threading time urllib.request".split())
+
+RUN_MODELS = {"Run", "Launch", "Task", "Event", "Gap", "Rejected", "Stream", "Worker"}
+CONFIGURATION_MODELS = {"Upstream", "Workflow"}
+RELATED = {"events", "tasks", "gaps", "rejected", "runs", "retries", "stream", "launch"}
+WRITES = {
+    "create", "bulk_create", "get_or_create", "update", "bulk_update", "update_or_create", "delete",
+    "acreate", "abulk_create", "aget_or_create", "aupdate", "abulk_update", "aupdate_or_create", "adelete",
+}  # fmt: skip
+SAVES = {"save", "asave", "delete", "adelete"}
+# What has a save() or a delete() and is no row of ours.
+NO_ROWS = ("session", "cache", "file", "storage", "path")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def sources() -> dict[str, Path]:
+    """Every module of ours by its dotted name."""
+    return {module_name(path): path for top in OURS for path in sorted((ROOT / top).rglob("*.py"))}
+
+
+SOURCES = sources()
+
+
+def imports(tree: ast.AST, module: str, is_package: bool = False) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of everything imported, wherever it stands.
+
+    `from a import b` gives a.b where that is one of our modules, else a.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = module.split(".")[
+                    : None if is_package and node.level == 1 else -(node.level - is_package)
+                ]
+                base = ".".join([*above, *([base] if base else [])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield node.lineno, full if full in SOURCES else base
+
+
+def layer(module: str) -> str | None:
+    """The row of MAY_IMPORT that a module belongs to; None where there is none."""
+    fitting = [row for row in MAY_IMPORT if module == row or module.startswith(row + ".")]
+    return max(fitting, key=len, default=None)
+
+
+def forbidden_imports(source: str, module: str, is_package: bool = False) -> list[str]:
+    mine = layer(module)
+    if mine is None:
+        return [f"{module} stands in no row of MAY_IMPORT"] if source.strip() and module != "runs" else []
+    wrong = []
+    for line, target in imports(ast.parse(source), module, is_package):
+        top = target.split(".")[0]
+        if top not in OURS:
+            if mine == "runs.core" and (
+                top not in CORE_LIBRARIES or top in NOT_IN_CORE or target in NOT_IN_CORE
+            ):
+                wrong.append(f"{module}:{line} the core imports {target}")
+            continue
+        theirs = layer(target)
+        if theirs != mine and (theirs is None or theirs not in MAY_IMPORT[mine]):
+            wrong.append(f"{module}:{line} {mine} imports {target}")
+    return wrong
+
+
+def rings(source: str, module: str) -> list[str]:
+    return [
+        f"{module}:{node.lineno} calls group_send"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr == "group_send"
+    ]
+
+
+def chain(node: ast.expr) -> list[str]:
+    """The names of `a.b.c(…).d` in order: a, b, c, d."""
+    names: list[str] = []
+    while True:
+        match node:
+            case ast.Attribute(value=value, attr=attr):
+                names.append(attr)
+                node = value
+            case ast.Call(func=func):
+                node = func
+            case ast.Subscript(value=value):
+                node = value
+            case ast.Await(value=value):
+                node = value
+            case ast.Name(id=name):
+                return [*names, name][::-1]
+            case _:
+                return names[::-1]
+
+
+def writes(source: str, module: str) -> list[str]:
+    """Calls that look as if they wrote a row. A queryset kept in a variable escapes; what is written in one
+    expression does not."""
+    configures = module == "runs.actions"
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value.lstrip().startswith(("INSERT ", "UPDATE ", "DELETE FROM ")):
+                found.append(f"{module}:{node.lineno} writes by SQL")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            method, before = node.func.attr, chain(node.func.value)
+            owner = before[-1].lower() if before else ""
+            if configures and (CONFIGURATION_MODELS & set(before) or owner in ("upstream", "workflow")):
+                continue
+            on_row = bool(before) and not any(word in owner for word in NO_ROWS)
+            on_model = "objects" in before and before[0] in RUN_MODELS | CONFIGURATION_MODELS
+            on_queryset = on_model or bool(RELATED & set(before[1:]))
+            if (method in WRITES and on_queryset) or (method in SAVES and on_row):
+                found.append(f"{module}:{node.lineno} {'.'.join(before)}.{method}()")
+    return found
+
+
+def test_nobody_imports_what_their_layer_may_not() -> None:
+    wrong = [
+        line
+        for module, path in SOURCES.items()
+        for line in forbidden_imports(path.read_text(), module, path.name == "__init__.py")
+    ]
+    assert not wrong, "\n".join(["", *wrong])
+
+
+def test_the_core_reads_no_clock() -> None:
+    clocks = {"now", "utcnow", "today", "localtime", "perf_counter", "monotonic"}
+    wrong = [
+        f"{module}:{node.lineno} calls {node.func.attr}()"
+        for module, path in SOURCES.items()
+        if layer(module) == "runs.core"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in clocks
+    ]
+    assert not wrong, "\n".join(["", *wrong])
+
+
+def test_only_publish_rings() -> None:
+    wrong = [
+        line
+        for module, path in SOURCES.items()
+        if module.split(".")[0] in ("runs", "api", "dashboard", "alerts") and module != "runs.publish"
+        for line in rings(path.read_text(), module)
+    ]
+    assert not wrong, "\n".join(["", *wrong])
+
+
+def test_only_the_store_writes_run_state() -> None:
+    wrong = [
+        line
+        for module, path in SOURCES.items()
+        if module.split(".")[0] in ("runs", "api", "dashboard", "alerts")
+        and module != "runs.store"
+        and ".migrations" not in module
+        for line in writes(path.read_text(), module)
+    ]
+    assert not wrong, "\n".join(["", *wrong])
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("runs.core.state", "import django"),
+        ("runs.core.state", "from time import time"),
+        ("runs.core.state", "from runs import models"),
+        ("runs.store", "from runs import publish"),
+        ("runs.web.views", "def view():\n    from runs.store import append"),
+        ("runs.upstream.api", "from ..models import Run"),
+        ("api.runs", "import runs.worker.follow"),
+        ("sandbox.engine", "from runs.core import decode"),
+        ("runs.worker.follow", "from sandbox import engine"),
+        ("accounts.views", "from runs.models import Run"),
+        ("runs.brand_new", "import os"),
+    ],
+)
+def test_a_forbidden_import_is_noticed(module: str, source: str) -> None:
+    assert forbidden_imports(source, module)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("runs.core.state", "import msgspec\nfrom collections import Counter\nfrom runs.core import events"),
+        ("runs.worker.writer", "from runs import publish, store\nfrom .db import on_thread"),
+        ("dashboard.asgi", "from runs.web import routing\nimport sandbox.routing"),
+    ],
+)
+def test_an_allowed_import_passes(module: str, source: str) -> None:
+    assert forbidden_imports(source, module) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "Run.objects.create(flow_name='x')",
+        "Event.objects.filter(run_id=1).delete()",
+        "Task.objects.filter(a=1).exclude(b=2).update(status='failed')",
+        "await Stream.objects.filter(pk=1).aupdate(owner='')",
+        "run.events.all().delete()",
+        "run.save(update_fields=['status'])",
+        "cursor.execute('UPDATE runs_run SET status = 1')",
+    ],
+)
+def test_a_write_outside_the_store_is_noticed(source: str) -> None:
+    assert writes(source, "runs.web.views")
+
+
+def test_actions_may_write_configuration_and_no_run() -> None:
+    assert not writes("Workflow.objects.create()\nupstream.save()\nworkflow.delete()", "runs.actions")
+    assert writes("Run.objects.create()", "runs.actions")
+    assert writes("run.save()", "runs.actions")
+
+
+def test_reading_is_no_writing() -> None:
+    source = "Run.objects.filter(pk=1).first()\nseen.update(a=1)\nrequest.session.save()\nrun.events.count()"
+    assert writes(source, "runs.web.views") == []
