@@ -174,9 +174,9 @@ MASK_PATTERNS = env.items("MASK_PATTERNS")
 
 # --- sandbox ------------------------------------------------------------------------------------------------------
 
+SANDBOX = env.boolean("SANDBOX", True)  # `serve --no-sandbox` turns it off, too
 # Where the sandbox answers: this site, unless another process serves it (`serve --no-sandbox` here).
-SANDBOX_URL = env.url("SANDBOX_URL", f"http://{'127.0.0.1' if HOST == '0.0.0.0' else HOST}:{PORT}/sandbox",
-                      schemes=("http", "https"))  # fmt: skip
+SANDBOX_URL = env.url("SANDBOX_URL", schemes=("http", "https"))  # unset: what `serve` listens on
 SANDBOX_SPEED = env.number("SANDBOX_SPEED", 1.0, low=0.01, high=10_000)
 SANDBOX_REPLAY = env.choice("SANDBOX_REPLAY", "none", ("none", "full"))
 SANDBOX_ALLOW_API_CALLS = env.boolean("SANDBOX_ALLOW_API_CALLS", False)

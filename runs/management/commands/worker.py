@@ -1,0 +1,34 @@
+"""`worker`: follows runs in a process of its own; any number of them."""
+
+import asyncio
+import signal
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from runs.worker.supervisor import Supervisor
+
+
+class Command(BaseCommand):
+    help = "Follow runs in this process. Needs REDIS_URL and DATABASE_URL, which all processes share."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.REDIS_URL:
+            raise CommandError(
+                "A worker of its own needs REDIS_URL: without it no page would hear of what it writes. For one process "
+                "that does everything use `serve`."
+            )
+        if not settings.DATABASE_URL:
+            raise CommandError(
+                "SQLite cannot be shared by several processes here: set DATABASE_URL to a PostgreSQL database, or use "
+                "`serve`, which works alone."
+            )
+        asyncio.run(_work())
+
+
+async def _work() -> None:
+    supervisor = Supervisor()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
+    await supervisor.run()

@@ -1,0 +1,192 @@
+"""A worker: claims runs by lease, keeps one follower for each, renews the leases, hands over when it ends.
+
+Hints from the channel layer only make it look sooner; whatever they miss, the sweep finds.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from channels.consumer import AsyncConsumer
+from channels.layers import get_channel_layer
+from channels.routing import ChannelNameRouter
+from channels.worker import Worker as ChannelsWorker
+
+from runs import publish, store
+from runs.store import Claim, Fenced
+from runs.worker.db import on_thread
+from runs.worker.follow import Follower
+from runs.worker.writer import Writer
+
+CAPACITY = 2000  # runs that one worker follows at most
+CLAIM_BATCH = 100
+SWEEP_SECONDS = 2.0
+RENEW_SECONDS = 5.0
+ACT_SECONDS = store.LEASE_SECONDS - 5.0  # after its last good renewal a worker acts no longer than this
+DRAIN_SECONDS = 20.0
+PAUSE_AFTER_ERROR = 5.0  # before a run whose follower failed is claimed again
+
+logger = logging.getLogger(__name__)
+
+
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+class HintConsumer(AsyncConsumer):
+    """Hears publish.poke_workers."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+
+    async def run_queued(self, message: dict[str, Any]) -> None:
+        self.wake()
+
+
+class Supervisor:
+    """One worker of this process. `run` until `stop` was called."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or worker_name()
+        self._writer = Writer()
+        self._followers: dict[int, tuple[Follower, asyncio.Task[None]]] = {}
+        self._pausing: dict[int, float] = {}  # run -> monotonic time at which it may be claimed again
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._stopping = asyncio.Event()
+        self._good_until = 0.0  # monotonic: until then the leases are surely ours
+
+    async def run(self) -> None:
+        """Work until stopped; then hand every run over, for at most DRAIN_SECONDS."""
+        logger.info("worker %s starts", self.name)
+        writing = asyncio.create_task(self._writer.run())
+        loops = [
+            asyncio.create_task(self._for_ever(loop)) for loop in (self._sweep, self._renew, self._listen, self._give_up)
+        ]
+        try:
+            await self._stopping.wait()
+        finally:
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await self._hand_over()
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            logger.info("worker %s has ended", self.name)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def wake(self) -> None:
+        """Look for work now."""
+        self._wake.set()
+
+    # --- the loops --------------------------------------------------------------------------------------------
+
+    async def _for_ever(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """Run one turn after the other, and survive whatever a turn dies of: the layer's and the database's failures."""
+        while True:
+            try:
+                await loop()
+            except Exception as error:
+                logger.warning("%s: %s: %s", loop.__name__.strip("_"), type(error).__name__, error)
+                await asyncio.sleep(1.0)
+
+    async def _sweep(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS)
+            await self._see_stops()
+        self._wake.clear()
+        now = time.monotonic()
+        self._pausing = {run_id: until for run_id, until in self._pausing.items() if until > now}
+        room = min(CLAIM_BATCH, CAPACITY - len(self._followers))
+        if room <= 0 or self._writer.failing:
+            return
+        claims = await on_thread(store.claim, self.name, room, {*self._pausing, *self._followers})
+        if claims and not self._followers:
+            self._good_until = max(self._good_until, now + ACT_SECONDS)
+        for claim in claims:
+            follower = Follower(claim, self._writer)
+            self._followers[claim.run_id] = (follower, asyncio.create_task(self._follow(follower)))
+        if len(claims) == CLAIM_BATCH:
+            self._wake.set()
+
+    async def _renew(self) -> None:
+        before = time.monotonic()
+        await self._see_stops()
+        self._good_until = before + ACT_SECONDS
+        await asyncio.sleep(RENEW_SECONDS)
+
+    async def _see_stops(self) -> None:
+        """Renew the leases; let go of what is no longer ours; pass on what people want stopped."""
+        claimed = {run_id: follower.claim for run_id, (follower, _) in self._followers.items()}
+        connected = [run_id for run_id, (follower, _) in self._followers.items() if follower.connected]
+        renewal = await on_thread(store.renew, self.name, connected)
+        for run_id, claim in claimed.items():
+            follower, task = self._followers.get(run_id, (None, None))
+            if follower is None or task is None or follower.claim is not claim:
+                continue
+            if run_id in renewal.stop:
+                follower.stop.set()
+            if run_id not in renewal.held:
+                # It has just ended, or the lease ran out: in the second case the fence has kept us from writing.
+                follower.drain.set()
+
+    async def _give_up(self) -> None:
+        """Renewals fail: stop acting before another worker may start, by our own monotonic clock."""
+        await asyncio.sleep(0.5)
+        if self._followers and time.monotonic() > self._good_until:
+            logger.error("leases could not be renewed in time: giving %d runs up", len(self._followers))
+            for _, task in list(self._followers.values()):
+                task.cancel()
+            await asyncio.gather(*(task for _, task in self._followers.values()), return_exceptions=True)
+
+    async def _listen(self) -> None:
+        """The Channels worker. It ends on the layer's failures; `_for_ever` starts it again.
+
+        Its listener is called, not its `arun`: on a failure that one leaves its other tasks running.
+        """
+        application = ChannelNameRouter({publish.WORKER_CHANNEL: HintConsumer.as_asgi(wake=self.wake)})
+        worker = ChannelsWorker(application, [publish.WORKER_CHANNEL], get_channel_layer())
+        await worker.listener(publish.WORKER_CHANNEL)
+
+    # --- followers ----------------------------------------------------------------------------------------------
+
+    async def _follow(self, follower: Follower) -> None:
+        claim = follower.claim
+        try:
+            if not await follower.run():
+                await on_thread(store.release, claim)
+        except Fenced:
+            logger.warning("run %s: another worker follows it now", claim.run_id)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("run %s: its follower failed; the run is taken up again", claim.run_id)
+            self._pausing[claim.run_id] = time.monotonic() + PAUSE_AFTER_ERROR
+            await self._release(claim)
+        finally:
+            self._followers.pop(claim.run_id, None)
+
+    async def _release(self, claim: Claim) -> None:
+        with contextlib.suppress(Exception):  # the lease runs out by itself
+            await on_thread(store.release, claim)
+
+    async def _hand_over(self) -> None:
+        tasks = []
+        for follower, task in self._followers.values():
+            follower.drain.set()
+            tasks.append(task)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(on_thread(store.sign_off, self.name), 2.0)
