@@ -1,4 +1,4 @@
-"""What every test gets: a data folder of its own, made before the settings are read, and settings for tests."""
+"""What every test gets: a data folder of its own, made before the settings are read, and apt settings."""
 
 import atexit
 import os
