@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs.models": {"runs.core", "runs.fields"},
     "runs.vault": {"runs.core", "runs.models"},
     "runs.store": {"runs.core", "runs.fields", "runs.models", "runs.vault"},
+    "runs.facts": {"runs.core", "runs.fields", "runs.models"},
     "runs.publish": set(),
     "runs.upstream": {"runs.core"},
     "runs.catalogue": {"runs.core", "runs.fields", "runs.models", "runs.vault"},
@@ -29,14 +30,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runs.core", "runs.fields", "runs.models", "runs.publish", "runs.store", "runs.upstream",
         "runs.vault",
     },
-    "runs.web": {"accounts", "runs.actions", "runs.core", "runs.fields", "runs.models", "runs.publish"},
+    "runs.web": {
+        "accounts", "runs.actions", "runs.core", "runs.facts", "runs.fields", "runs.models", "runs.publish",
+    },
     "runs.management": {
-        "accounts", "runs.actions", "runs.catalogue", "runs.core", "runs.fields", "runs.models",
-        "runs.publish", "runs.store", "runs.upstream", "runs.vault", "runs.web", "runs.worker",
+        "accounts", "runs.actions", "runs.catalogue", "runs.core", "runs.facts", "runs.fields",
+        "runs.models", "runs.publish", "runs.store", "runs.upstream", "runs.vault", "runs.web", "runs.worker",
     },
     "runs.migrations": {"runs.fields", "runs.models"},
     "runs.apps": set(),
-    "api": {"accounts", "runs.actions", "runs.core", "runs.fields", "runs.models", "runs.publish"},
+    "api": {
+        "accounts", "runs.actions", "runs.core", "runs.facts", "runs.fields", "runs.models", "runs.publish",
+    },
     "accounts": set(),
     "sandbox": set(),  # it meets the rest over sockets only
     "dashboard": {"accounts", "alerts", "api", "runs.actions", "runs.models", "runs.publish", "runs.web",
