@@ -1,0 +1,1 @@
+"""The sandbox, alone: nothing of the product takes part here."""
