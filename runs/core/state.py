@@ -240,7 +240,7 @@ def _task(
         changed = _introduce(state, label)
     else:
         changed = set()
-    state._labelled[label].append((mark, error))
+    state._labelled.setdefault(label, []).append((mark, error))
     state._latest = max(state._latest, (mark.at, label.task_id, label.task_name))
     key = state._keys[label]
     _leave(state.tasks[key], mark, error)
@@ -257,7 +257,7 @@ def _leave(task: TaskState, mark: Mark, error: Any) -> None:
 def _introduce(state: RunState, label: Label) -> set[str]:
     """A label seen for the first time. It may tell that two labels name one task: then their marks move there.
 
-    Returns the keys that lost or gained marks by it.
+    Returns the keys that lost or gained marks, or changed their name, by it.
     """
     related: set[Label] = set()
     for index, part in ((state._labels_of_id, label.task_id), (state._labels_of_name, label.task_name)):
@@ -279,9 +279,8 @@ def _introduce(state: RunState, label: Label) -> set[str]:
         if not state.tasks[key].planned:
             state.counts[state.tasks.pop(key).status] -= 1
             state._running.discard(key)
-    for key in {state._keys[label], *moved} & state.tasks.keys():
-        _name(state, state.tasks[key])
-    return moved
+    named = {state._keys[label], *moved, *(state._keys[other] for other in related)} & state.tasks.keys()
+    return moved | {key for key in named if _rename(state, state.tasks[key])}
 
 
 def _key(state: RunState, label: Label) -> str:
@@ -313,11 +312,14 @@ def _move(state: RunState, label: Label, old: str, new: str) -> None:
         _leave(target, mark, error)
 
 
-def _name(state: RunState, task: TaskState) -> None:
+def _rename(state: RunState, task: TaskState) -> bool:
     """A task that is no planned one is called what its events call it; the smallest where they differ."""
+    before = task.name
     if not task.planned:
-        names = {label.task_name for label in state._labels_of_id.get(task.key, ())} - {""}
+        labels = state._labels_of_id.get(task.key, ())
+        names = {label.task_name for label in labels if state._keys[label] == task.key} - {""}
         task.name = min(names, default=task.key)
+    return task.name != before
 
 
 def _end(
