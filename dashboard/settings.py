@@ -180,6 +180,7 @@ SANDBOX_URL = env.url("SANDBOX_URL", schemes=("http", "https"))  # unset: what `
 SANDBOX_SPEED = env.number("SANDBOX_SPEED", 1.0, low=0.01, high=10_000)
 SANDBOX_REPLAY = env.choice("SANDBOX_REPLAY", "none", ("none", "full"))
 SANDBOX_ALLOW_API_CALLS = env.boolean("SANDBOX_ALLOW_API_CALLS", False)
+SANDBOX_KEEPALIVE_SECONDS = env.number("SANDBOX_KEEPALIVE_SECONDS", 20.0, low=0.1, high=3600)
 # Definitions offered as workflows of the sandbox upstream at the first start.
 SHIPPED_WORKFLOWS = BASE_DIR / "sandbox" / "workflows"
 

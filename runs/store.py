@@ -406,3 +406,51 @@ def _quarantine(run_id: int, frame: RejectedFrame) -> None:
             first_at=frame.at,
             last_at=frame.at,
         )
+
+
+# --- rebuilding -----------------------------------------------------------------------------------------------
+
+
+def rebuild(run_id: int, *, fix: bool = False) -> list[str]:
+    """Fold the stored events again. Returns one sentence for each difference from what is stored.
+
+    `fix` writes the folded state over it, unless somebody follows the run now.
+    """
+    with transaction.atomic():
+        loaded = load(run_id)
+        places = positions(loaded.state)
+        run = run_row(loaded.state, loaded.plan is not None)
+        tasks = {key: task_row(task, loaded.plan, places[key]) for key, task in loaded.state.tasks.items()}
+        differences = _differences(loaded.run, run, tasks)
+        if fix and differences and not loaded.run.stream.owner:
+            rev = loaded.run.rev + 1
+            Task.objects.filter(run_id=run_id).delete()
+            Task.objects.bulk_create(
+                [Task(run_id=run_id, rev=rev, added_rev=rev, **row) for row in tasks.values()], batch_size=500
+            )
+            Run.objects.filter(pk=run_id).update(**run, rev=rev, reset_rev=rev)
+        return differences
+
+
+def _differences(stored: Run, run: dict[str, Any], tasks: dict[str, dict[str, Any]]) -> list[str]:
+    found = [
+        f"{name} is {getattr(stored, name)!r}, the events say {value!r}"
+        for name, value in run.items()
+        if getattr(stored, name) != value
+    ]
+    seqs = list(Event.objects.filter(run_id=stored.pk).order_by("seq").values_list("seq", flat=True))
+    if seqs != list(range(1, len(seqs) + 1)) or stored.last_seq != len(seqs):
+        found.append(f"last_seq is {stored.last_seq}, {len(seqs)} events are stored")
+    rows = {task.key: task for task in Task.objects.filter(run_id=stored.pk)}
+    for key in sorted(rows.keys() | tasks.keys()):
+        if key not in tasks:
+            found.append(f"task {key!r} is stored, no event speaks of it")
+        elif key not in rows:
+            found.append(f"task {key!r} is missing")
+        else:
+            found += [
+                f"task {key!r}: {name} is {getattr(rows[key], name)!r}, the events say {value!r}"
+                for name, value in tasks[key].items()
+                if getattr(rows[key], name) != value
+            ]
+    return found

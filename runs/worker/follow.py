@@ -219,9 +219,7 @@ class Follower:
         gap = None
         if new and first and self._run.attached and not self._state.started_marks:
             gap = OpenGap(Gap.Reason.LATE, 0, None, self._received_at, "attached after the run had begun")
-        fresh = {event.seq for event in new}
-        stored_receipts = {seq: count for seq, count in receipts.items() if seq not in fresh}
-        await self._write(new, keys, gap=gap, rejected=rejected, receipts=stored_receipts)
+        await self._write(new, keys, gap=gap, rejected=rejected, receipts=receipts)
         self._ask_at, self._asked = time.time() + SILENT_SECONDS, 0
         if self._state.terminal and self._linger_until is None:
             self._linger_until = time.time() + settings.LINGER_SECONDS
@@ -390,8 +388,10 @@ class Follower:
         keys = set(keys or ())
         if gap:
             keys |= state.mark_gap(self._state)
-        for key in keys & self._state.tasks.keys() - self._places.keys():
-            self._places[key] = len(self._places)
+        if keys - self._places.keys() or keys - self._state.tasks.keys():  # tasks came, or turned out to be another
+            places = store.positions(self._state)
+            keys |= {key for key, place in places.items() if self._places.get(key) != place}
+            self._places = places
         row = dict(run or {})
         if new or keys:
             row = store.run_row(self._state, self._plan is not None) | row
