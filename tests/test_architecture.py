@@ -62,7 +62,7 @@ WRITES = {
 }  # fmt: skip
 SAVES = {"save", "asave", "delete", "adelete"}
 # What has a save() or a delete() and is no row of ours.
-NO_ROWS = {"session", "cache", "file", "storage", "path"}
+NO_ROWS = {"session", "cache", "file", "storage", "path", "router", "client"}
 
 
 def module_name(path: Path) -> str:
