@@ -12,7 +12,7 @@ def dumps(value: Any) -> str:
 
 
 if TYPE_CHECKING:
-    Text = models.TextField[Any, Any]
+    Text = models.Field[Any, Any]
 else:
     Text = models.TextField
 

@@ -19,11 +19,11 @@ class EpochNow(Func):
 
     output_field = models.FloatField()
 
-    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, list[Any]]:
-        return "((julianday('now') - 2440587.5) * 86400.0)", []
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, tuple[Any, ...]]:
+        return "((julianday('now') - 2440587.5) * 86400.0)", ()
 
-    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, list[Any]]:
-        return "EXTRACT(EPOCH FROM clock_timestamp())::double precision", []
+    def as_postgresql(self, compiler: Any, connection: Any, **extra: Any) -> tuple[str, tuple[Any, ...]]:
+        return "EXTRACT(EPOCH FROM clock_timestamp())::double precision", ()
 
 
 class Upstream(models.Model):
@@ -84,9 +84,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         if flow_name:
             runs = runs.filter(flow_name=flow_name)
         if text:
-            runs = runs.filter(
-                Q(flow_name__icontains=text) | Q(run_name__icontains=text) | Q(error__icontains=text)
-            )
+            runs = runs.filter(Q(flow_name__icontains=text) | Q(run_name__icontains=text) | Q(error__icontains=text))
         if since:
             runs = runs.filter(created_at__gte=since)
         if until:
@@ -192,8 +190,11 @@ class Launch(models.Model):
     definition = JSONText(help_text="Masked")
     inputs = JSONText(help_text="Masked")
     sealed = models.TextField(help_text="The encrypted body of run-dag: {definition, inputs}")
-    sent_at = models.FloatField(null=True, help_text="Epoch seconds; set before the request goes out, so none goes twice")
+    sent_at = models.FloatField(null=True, help_text="Epoch seconds; set before the request goes out: none goes twice")
     task_id = models.CharField(max_length=200, blank=True, help_text="The upstream's name of the run for task-status")
+
+    def __str__(self) -> str:
+        return f"launch of run {self.run_id}"
 
 
 class Task(models.Model):
@@ -356,5 +357,3 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-

@@ -2,12 +2,19 @@
 
 import logging
 
-from channels.layers import get_channel_layer
+from channels.layers import BaseChannelLayer, get_channel_layer
 
 RUNS_GROUP = "runs"
 WORKER_CHANNEL = "stepline-worker"
 
 logger = logging.getLogger(__name__)
+
+
+def layer() -> BaseChannelLayer:
+    """The channel layer; the settings always name one."""
+    found = get_channel_layer()
+    assert found is not None
+    return found
 
 
 def run_group(run_id: int) -> str:
@@ -16,12 +23,11 @@ def run_group(run_id: int) -> str:
 
 async def ring(run_ids: set[int]) -> None:
     """Say that these runs have changed; called after the commit. A layer that fails costs a poll's delay, no more."""
-    layer = get_channel_layer()
     try:
         for run_id in run_ids:
             message = {"type": "run.changed", "run": run_id}
-            await layer.group_send(run_group(run_id), message)
-            await layer.group_send(RUNS_GROUP, message)
+            await layer().group_send(run_group(run_id), message)
+            await layer().group_send(RUNS_GROUP, message)
     except Exception as error:
         logger.warning("doorbell not rung: %s: %s", type(error).__name__, error)
 
@@ -29,6 +35,6 @@ async def ring(run_ids: set[int]) -> None:
 async def poke_workers() -> None:
     """Hint that there is something to claim or to stop; a worker's sweep finds it without the hint, only later."""
     try:
-        await get_channel_layer().send(WORKER_CHANNEL, {"type": "run.queued"})
+        await layer().send(WORKER_CHANNEL, {"type": "run.queued"})
     except Exception as error:
         logger.warning("worker not poked: %s: %s", type(error).__name__, error)

@@ -5,7 +5,7 @@ Every write of a follower is fenced: in its transaction the stream row must stil
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from django.db import connection, transaction
@@ -15,7 +15,7 @@ from runs.core import plan as plans
 from runs.core.events import Event as CoreEvent
 from runs.core.events import StatusReport, typed
 from runs.core.plan import Plan
-from runs.core.state import RunState, TaskState, fold
+from runs.core.state import RunState, TaskState, TaskStatus, fold
 from runs.fields import dumps
 from runs.models import EpochNow, Event, Gap, Launch, Rejected, Run, Stream, Task, Upstream, Worker, Workflow
 
@@ -89,7 +89,7 @@ def run_row(state: RunState, planned: bool) -> dict[str, Any]:
         "planned": planned,
         "tasks_total": len(state.tasks),
         "current_task": state.current_task,
-        **{f"tasks_{status}": counts[status] for status in Task.Status.values},
+        **{f"tasks_{status}": counts[status] for status in get_args(TaskStatus)},
     }
     if terminal:
         row["status"] = terminal.outcome
@@ -208,7 +208,7 @@ class Renewal(msgspec.Struct, frozen=True):
 
 
 def renew(owner: str, connected: Sequence[int]) -> Renewal:
-    """Renew all leases of this worker in one statement, and say which it holds. `connected`: runs whose socket is up."""
+    """Renew all leases of this worker in one statement; say which it holds. `connected`: runs whose socket is up."""
     mine = Stream.objects.filter(owner=owner, active=True, lease_until__gt=EpochNow())
     mine.update(lease_until=EpochNow() + LEASE_SECONDS)
     if connected:

@@ -97,9 +97,9 @@ def decode(frame: str | bytes, address: Address, received_at: float) -> Event | 
 
 
 def _is_noise(payload: dict[str, Any]) -> bool:
-    return "event_type" not in payload and payload.get("type") in _NOISE_TYPES or (
-        payload.get("event_type") in ("keepalive", "ping", "pong")
-    )
+    if "event_type" in payload:
+        return payload["event_type"] in ("keepalive", "ping", "pong")
+    return payload.get("type") in _NOISE_TYPES
 
 
 def _parse(frame: str) -> tuple[dict[str, Any], set[str]]:

@@ -275,7 +275,7 @@ def _introduce(state: RunState, label: Label) -> set[str]:
     state._keys[label] = _key(state, label)
     _ensure(state, state._keys[label])
     state.moved |= moved
-    for key in moved - set(state._keys[other] for other in related):
+    for key in moved - {state._keys[other] for other in related}:
         if not state.tasks[key].planned:
             state.counts[state.tasks.pop(key).status] -= 1
             state._running.discard(key)
@@ -284,7 +284,7 @@ def _introduce(state: RunState, label: Label) -> set[str]:
 
 
 def _key(state: RunState, label: Label) -> str:
-    """Which task a label means, by all that is known now: the planned name, else the id, else the only id of its name."""
+    """Which task a label means, by all that is known: the planned name, else the id, else the only id of its name."""
     name = label.task_name
     if not name:
         names = {other.task_name for other in state._labels_of_id[label.task_id]} - {""}
@@ -401,9 +401,7 @@ def _derive_task(task: TaskState, terminal: Terminal | None, gapped: bool) -> No
     task.error = task.errors.get(task.error_seq or 0) if task.status == "failed" else None
 
 
-def _open_attempt(
-    task: TaskState, started_at: float | None, terminal: Terminal | None, gapped: bool
-) -> Attempt:
+def _open_attempt(task: TaskState, started_at: float | None, terminal: Terminal | None, gapped: bool) -> Attempt:
     if terminal is None:
         return Attempt(started_at, None, "running")
     known = task.name in terminal.outputs

@@ -10,7 +10,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from urllib.parse import quote
 
 import msgspec
@@ -56,11 +56,12 @@ def address(socket_url: str, flow_name: str, run_name: str) -> str:
 
 
 def backoff(failures: int, draw: Callable[[], float] = random.random) -> float:
-    """Seconds to wait before the next try: doubling, and anywhere in the upper half, so that many do not come at once."""
-    return min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures, 10)) * (0.5 + draw() / 2)
+    """Seconds before the next try: doubling, and anywhere in the upper half, so that many do not come at once."""
+    longest: float = min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** min(failures, 10))
+    return longest * (0.5 + draw() / 2)
 
 
-async def follow(url: str, *, compression: bool = False) -> AsyncIterator[Happening]:
+async def follow(url: str, *, compression: bool = False) -> AsyncGenerator[Happening]:
     """What happens on this socket, for ever: the owner stops by closing the generator."""
     failures = 0
     while True:

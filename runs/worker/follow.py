@@ -130,8 +130,8 @@ class Follower:
             task, self._launching = self._launching, None
             await self._launched(task)
         if self._asking and self._asking.done():
-            task, self._asking = self._asking, None  # type: ignore[assignment]
-            await self._answered(task.result())  # type: ignore[arg-type]
+            asked, self._asking = self._asking, None
+            await self._answered(asked.result())
         if self._done:
             return
         if self.stop.is_set():
@@ -275,7 +275,8 @@ class Follower:
         except api.Refused as refused:
             words = self._masker.text(str(refused))
             await self._end(
-                Run.Status.REJECTED, f"The upstream refused the launch ({refused.status}): {words}. Nothing was started."
+                Run.Status.REJECTED,
+                f"The upstream refused the launch ({refused.status}): {words}. Nothing was started",
             )
         except api.Unreachable as error:
             await self._unreachable(error)
@@ -301,7 +302,9 @@ class Follower:
             return
         pause = _nth(LAUNCH_RETRY_SECONDS, self._launch_tries - 1)
         await self._write(
-            run={"notice": f"The upstream at {where} cannot be reached ({why}). Nothing was launched yet; trying again."},
+            run={
+                "notice": f"The upstream at {where} cannot be reached ({why}). Nothing was launched yet; trying again."
+            },
             launch={"sent_at": None},
         )
         assert self._launch is not None
@@ -364,9 +367,7 @@ class Follower:
         if self._state.terminal:
             await self._finish()
         else:
-            await self._end(
-                Run.Status.STOPPED, "Somebody stopped watching. The run itself goes on at the upstream."
-            )
+            await self._end(Run.Status.STOPPED, "Somebody stopped watching. The run itself goes on at the upstream.")
 
     # --- the one way out ----------------------------------------------------------------------------------------
 

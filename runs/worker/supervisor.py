@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from channels.consumer import AsyncConsumer
-from channels.layers import get_channel_layer
 from channels.routing import ChannelNameRouter
 from channels.worker import Worker as ChannelsWorker
 
@@ -67,7 +66,8 @@ class Supervisor:
         logger.info("worker %s starts", self.name)
         writing = asyncio.create_task(self._writer.run())
         loops = [
-            asyncio.create_task(self._for_ever(loop)) for loop in (self._sweep, self._renew, self._listen, self._give_up)
+            asyncio.create_task(self._for_ever(loop))
+            for loop in (self._sweep, self._renew, self._listen, self._give_up)
         ]
         try:
             await self._stopping.wait()
@@ -90,7 +90,7 @@ class Supervisor:
     # --- the loops --------------------------------------------------------------------------------------------
 
     async def _for_ever(self, loop: Callable[[], Awaitable[None]]) -> None:
-        """Run one turn after the other, and survive whatever a turn dies of: the layer's and the database's failures."""
+        """Run one turn after the other, and survive what a turn dies of: the layer's and the database's failures."""
         while True:
             try:
                 await loop()
@@ -153,7 +153,7 @@ class Supervisor:
         Its listener is called, not its `arun`: on a failure that one leaves its other tasks running.
         """
         application = ChannelNameRouter({publish.WORKER_CHANNEL: HintConsumer.as_asgi(wake=self.wake)})
-        worker = ChannelsWorker(application, [publish.WORKER_CHANNEL], get_channel_layer())
+        worker = ChannelsWorker(application, [publish.WORKER_CHANNEL], publish.layer())
         await worker.listener(publish.WORKER_CHANNEL)
 
     # --- followers ----------------------------------------------------------------------------------------------

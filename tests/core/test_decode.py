@@ -45,9 +45,7 @@ def event(frame: str) -> Event:
         ('{"event_type": "task_started", "task_id": null, "task_name": {}}', "no-task"),
     ],
 )
-def test_a_frame_that_can_be_no_event_of_this_run_is_rejected_with_its_reason(
-    frame: str | bytes, reason: str
-) -> None:
+def test_a_frame_that_can_be_no_event_of_this_run_is_rejected_with_its_reason(frame: str | bytes, reason: str) -> None:
     found = read(frame)
     assert isinstance(found, Rejected)
     assert found.reason == reason

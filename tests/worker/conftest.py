@@ -1,9 +1,9 @@
 """A worker of this process, and a scripted upstream for it to follow."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import asyncio
 import pytest
 import pytest_asyncio
 

@@ -109,7 +109,7 @@ async def test_a_socket_that_drops_after_any_event_loses_nothing_that_is_sent_ag
 
     async def visit(socket: ServerConnection, number: int) -> None:
         if number == 0:
-            while not upstream.launches:  # noqa: ASYNC110  # dropped after the launch, so that a gap is possible
+            while not upstream.launches:  # dropped after the launch, so that a gap is possible
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.1)
         for frame in frames[:dropped_after] if number == 0 else frames[again:]:
@@ -256,7 +256,7 @@ async def test_the_end_that_was_sent_while_nobody_listened_is_found_by_task_stat
     frames = seed.frames("customer_support")
 
     async def visit(socket: ServerConnection, number: int) -> None:
-        while not upstream.launches:  # noqa: ASYNC110
+        while not upstream.launches:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         if number == 0:

@@ -3,7 +3,7 @@
 from daphne.server import Server, twisted_loop  # first: it installs the asyncio reactor  # isort: skip
 
 import fcntl
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from channels.routing import get_default_application
 from django.conf import settings
@@ -41,7 +41,7 @@ class Command(BaseCommand):
 
     def _serve(self, options: dict[str, Any], *, signal_handlers: bool) -> None:
         host, port = options["host"], options["port"]
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # for reading, not for binding
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # for reading, not for binding
         site = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
         settings.HOST, settings.PORT = shown, port
         alone = not settings.DATABASE_URL
@@ -95,4 +95,4 @@ def _start_worker() -> None:
         supervisor.stop()
         return defer.Deferred.fromFuture(working)
 
-    reactor.addSystemEventTrigger("before", "shutdown", stop)  # type: ignore[attr-defined]
+    reactor.addSystemEventTrigger("before", "shutdown", cast(Any, stop))
