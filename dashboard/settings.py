@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "channels",
+    "ninja",  # its static files and template: the page of the API loads nothing from elsewhere
     "accounts",
     "runs",
     "api",
