@@ -26,11 +26,10 @@ lint:  ## format, lint, types, templates, missing migrations
 	@bin/setup dev
 	@bin/lint
 
-format:  ## put Python files and templates into their format and fix what can be fixed
+format:  ## put Python files into their format and fix what can be fixed
 	@bin/setup dev
 	@$(PYTHON_BIN) -m ruff check --fix-only --quiet .
 	@$(PYTHON_BIN) -m ruff format --quiet .
-	@$(PYTHON_BIN) -m djlint --reformat --quiet templates || true
 
 bench:  ## the measurements as a table, and as JSON under bench/results/
 	@bin/setup dev

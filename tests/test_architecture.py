@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs.web": {
         "accounts", "runs.actions", "runs.core", "runs.facts", "runs.fields", "runs.models", "runs.publish",
     },
+    "runs.templatetags": {"runs.models", "runs.web"},
     "runs.management": {
         "accounts", "runs.actions", "runs.catalogue", "runs.core", "runs.facts", "runs.fields",
         "runs.models", "runs.publish", "runs.store", "runs.upstream", "runs.vault", "runs.web", "runs.worker",
