@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from runs.web import pages, run_page
+from runs.web import configuration, pages, run_page
 
 urlpatterns = [
     path("", pages.runs, name="runs"),
@@ -15,11 +15,12 @@ urlpatterns = [
     path("runs/<int:run_id>/retry/", pages.retry, name="run-retry"),
     path("launch/", pages.launch, name="launch"),
     path("attach/", pages.attach, name="attach"),
-    path("workflows/", pages.workflows, name="workflows"),
-    path("workflows/new/", pages.workflow_new, name="workflow-new"),
-    path("workflows/<int:workflow_id>/", pages.workflow, name="workflow"),
-    path("workflows/<int:workflow_id>/delete/", pages.workflow_delete, name="workflow-delete"),
-    path("upstreams/", pages.upstreams, name="upstreams"),
-    path("upstreams/new/", pages.upstream_new, name="upstream-new"),
-    path("upstreams/<int:upstream_id>/", pages.upstream, name="upstream"),
+    path("workflows/", configuration.workflows, name="workflows"),
+    path("workflows/new/", configuration.workflow_new, name="workflow-new"),
+    path("workflows/<int:workflow_id>/", configuration.workflow, name="workflow"),
+    path("workflows/<int:workflow_id>/edit/", configuration.workflow_edit, name="workflow-edit"),
+    path("workflows/<int:workflow_id>/delete/", configuration.workflow_delete, name="workflow-delete"),
+    path("upstreams/", configuration.upstreams, name="upstreams"),
+    path("upstreams/new/", configuration.upstream_new, name="upstream-new"),
+    path("upstreams/<int:upstream_id>/", configuration.upstream, name="upstream"),
 ]

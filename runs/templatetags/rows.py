@@ -1,0 +1,120 @@
+"""What a row of the runs list says in words and shapes; pages and live updates use the same."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from django import template
+
+from runs.models import Run
+from runs.web.forms import STATE_WORDS, ListFilter
+
+register = template.Library()
+
+LEAST_WIDTH = 3.0  # of 100: one failed task among thousands must still be seen
+SEGMENTS = ("succeeded", "failed", "skipped", "unknown", "running", "pending")
+
+
+@register.filter
+def state_word(status: str) -> str:
+    return STATE_WORDS[Run.Status(status)]
+
+
+@register.filter
+def moment(seconds: float | None) -> datetime | None:
+    """Epoch seconds as a time in UTC; None for none and for what no calendar holds."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+@register.filter
+def began(run: Run) -> datetime:
+    """When the run started; while it has not, when it was asked for."""
+    return moment(run.started_at) or run.created_at
+
+
+@register.filter
+def seconds_taken(run: Run) -> float | None:
+    """Seconds that the run took, or has taken so far; None before its start and where its end is not known."""
+    if run.ended:
+        if run.execution_time is not None:
+            return run.execution_time
+        if run.started_at is None or run.finished_at is None:
+            return None
+        return max(0.0, run.finished_at - run.started_at)
+    return None if run.started_at is None else max(0.0, time.time() - run.started_at)
+
+
+@register.filter
+def span(seconds: float | None) -> str:
+    """A duration as people say it: 420 ms, 13.4 s, 1 m 40 s, 2 h 05 m, 3 d 4 h."""
+    if seconds is None:
+        return "—"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+@register.filter
+def segments(run: Run) -> list[dict[str, Any]]:
+    """The mini bar from left to right: {state, count, x, width}, in hundredths; empty while no task is known."""
+    counts = [(state, getattr(run, f"tasks_{state}")) for state in SEGMENTS]
+    total = sum(count for _, count in counts)
+    if not total:
+        return []
+    widths = [(state, count, max(LEAST_WIDTH, 100 * count / total)) for state, count in counts if count]
+    scale = 100 / sum(width for _, _, width in widths)
+    bar, x = [], 0.0
+    for state, count, width in widths:
+        bar.append({"state": state, "count": count, "x": f"{x:.2f}", "width": f"{width * scale:.2f}"})
+        x += width * scale
+    return bar
+
+
+@register.filter
+def steps(run: Run) -> str:
+    """`2 of 3`, or only how many are done where nobody knows how many there will be."""
+    if run.planned:
+        return f"{run.tasks_completed} of {run.tasks_total}"
+    return f"{run.tasks_completed} done" if run.tasks_total else "—"
+
+
+@register.filter
+def doing(run: Run) -> str:
+    """What the bar says to who cannot see it: `2 succeeded, 1 running`."""
+    return ", ".join(f"{part['count']} {part['state']}" for part in segments(run)) or "no tasks yet"
+
+
+@register.filter
+def utc_iso(at: datetime) -> str:
+    """For the datetime attribute: 2026-11-24T00:13:05.250Z."""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+@register.filter
+def utc_words(at: datetime) -> str:
+    """What stands there before the reader's own zone is known, and on hover."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@register.filter
+def moment_value(filters: ListFilter, name: str) -> str:
+    """The time as a datetime-local field takes it; what was no time is not put back."""
+    at: datetime | None = filters.cleaned_data.get(name)
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if at else ""
+
+
+@register.simple_tag
+def querystring_of(**values: str) -> str:
+    """`flow=Name%20of%20it`: every letter that means something in an address is encoded."""
+    return urlencode(values, quote_via=quote)
