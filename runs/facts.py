@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from runs.core.progress import Progress, Step
 from runs.models import Event, Gap, Rejected, Run, Task
 
 Facts = dict[str, Any]
@@ -24,38 +25,26 @@ def moment(time: float | datetime | None) -> str | None:
     return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def run_facts(
-    run: Run,
-    *,
-    base_url: str,
-    output: object = None,
-    eta: tuple[float | None, float | None, float | None] = (None, None, None),
-) -> Facts:
-    """A run. `base_url`: the site's, without a slash at the end. `eta`: seconds to go: expected, at least, at most.
+def run_facts(run: Run, *, base_url: str, output: object = None, progress: Progress | None = None) -> Facts:
+    """A run. `base_url`: the site's, without a slash at the end. `progress`: what was estimated from the tasks.
 
-    Where the definition is not known, the total of tasks is null until the run has ended; so is the fraction.
+    Without an estimate the counts of the run's row tell how far it is, and nothing tells how long it will take.
     """
-    completed = run.tasks_completed
-    total = run.tasks_total if run.planned or run.ended else None
-    current = completed + (run.tasks_running > 0)
+    known = progress or counted(run)
     return {
         "id": run.pk,
         "upstream": run.upstream.name,
         "flow_name": run.flow_name,
         "run_name": run.run_name,
         "status": run.status,
-        "step": {
-            "current": current if total is None else min(current, total),
-            "total": total,
-            "name": run.current_task or None,
-        },
+        "step": {"current": known.step.current, "total": known.step.total, "name": known.step.name},
         "progress": {
-            "completed": completed,
-            "total": total,
-            "fraction": fraction(run, completed, total),
-            "eta_seconds": eta[0],
-            "eta_low": eta[1],
-            "eta_high": eta[2],
+            "completed": known.completed,
+            "total": known.total,
+            "fraction": known.fraction,
+            "eta_seconds": known.eta_seconds,
+            "eta_low": known.eta_low,
+            "eta_high": known.eta_high,
         },
         "last_seq": run.last_seq,
         "created_at": moment(run.created_at),
@@ -77,11 +66,14 @@ def run_facts(
     }
 
 
-def fraction(run: Run, completed: int, total: int | None) -> float | None:
-    """Completed of total tasks, 0 to 1; a run that succeeded is all done. None while there is no total."""
-    if run.status == Run.Status.SUCCEEDED:
-        return 1.0
-    return completed / total if total else None
+def counted(run: Run) -> Progress:
+    """How far a run is by the counts of its row. Without a plan nobody knows the total until the run has ended."""
+    completed = run.tasks_completed
+    total = run.tasks_total if run.planned or run.ended else None
+    fraction = 1.0 if run.status == Run.Status.SUCCEEDED else completed / total if total else None
+    touched = completed + run.tasks_running
+    step = Step(touched if total is None else min(touched, total), total, run.current_task or None)
+    return Progress(completed, total, fraction, step, None, None, None)
 
 
 def output_of(event: Event) -> object:
