@@ -9,6 +9,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from api import runs as calls
+from api.paging import cursor
 from tests.api.conftest import PREFIX, Caller, problem
 from tests.factories import make_run, make_upstream
 
@@ -50,18 +51,18 @@ def test_a_bad_value_is_told_with_its_place(viewer: Caller, query: dict[str, Any
     assert document["errors"][0]["place"].split("[")[0] == next(iter(query))
 
 
-@pytest.mark.parametrize("cursor", ["x", "!!!", "é", "WzFd", "bnVsbA", "W10", "eyJhIjoxfQ", "[]", "A" * 5000])
+@pytest.mark.parametrize("text", ["x", "!!!", "é", "WzFd", "bnVsbA", "W10", "eyJhIjoxfQ", "[]", "A" * 5000])
 @pytest.mark.parametrize("path", ["/runs", "/workflows", "/runs/{run}/tasks"])
-def test_a_bad_cursor_is_told(viewer: Caller, path: str, cursor: str) -> None:
-    document = problem(viewer.get(path.format(run=make_run().pk), cursor=cursor), 400, "bad-cursor")
+def test_a_bad_cursor_is_told(viewer: Caller, path: str, text: str) -> None:
+    document = problem(viewer.get(path.format(run=make_run().pk), cursor=text), 400, "bad-cursor")
     assert document["errors"][0]["place"] == "cursor"
 
 
 def test_a_cursor_of_another_list_is_refused(viewer: Caller) -> None:
     for _ in range(2):
         make_run()
-    cursor = json.loads(viewer.get("/runs", limit=1).content)["next_cursor"]
-    problem(viewer.get("/workflows", cursor=cursor), 400, "bad-cursor")
+    theirs = json.loads(viewer.get("/runs", limit=1).content)["next_cursor"]
+    problem(viewer.get("/workflows", cursor=theirs), 400, "bad-cursor")
 
 
 @pytest.mark.parametrize(
@@ -171,3 +172,11 @@ def test_the_page_of_the_description_needs_a_sign_in_and_loads_nothing_from_else
     assert answer.status_code == 200
     assert "https://" not in answer.text
     assert "swagger-ui-bundle.js" in answer.text
+
+
+@pytest.mark.parametrize("number", [10**40, -(10**40), 2**63])
+def test_a_cursor_with_an_absurd_place_is_an_empty_or_a_full_page(viewer: Caller, number: int) -> None:
+    run = make_run()
+    assert viewer.get("/runs", cursor=cursor("runs", number)).status_code == 200
+    tasks = viewer.get(f"/runs/{run.pk}/tasks", cursor=cursor(f"tasks-{run.pk}", number, number))
+    assert tasks.status_code == 200
