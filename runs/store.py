@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import msgspec
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Max, Sum
 
 from runs.core import plan as plans
 from runs.core.events import Event as CoreEvent
@@ -414,22 +414,36 @@ def _quarantine(run_id: int, frame: RejectedFrame) -> None:
 def rebuild(run_id: int, *, fix: bool = False) -> list[str]:
     """Fold the stored events again. Returns one sentence for each difference from what is stored.
 
-    `fix` writes the folded state over it, unless somebody follows the run now.
+    `fix` writes the folded state over it, unless somebody follows the run now. The row of the stream is locked: a
+    follower cannot write between the reading of the run and that of its events.
     """
     with transaction.atomic():
+        stream = Stream.objects.select_for_update().filter(run_id=run_id)
+        list(stream)
         loaded = load(run_id)
         places = positions(loaded.state)
         run = run_row(loaded.state, loaded.plan is not None)
         tasks = {key: task_row(task, loaded.plan, places[key]) for key, task in loaded.state.tasks.items()}
-        differences = _differences(loaded.run, run, tasks)
-        if fix and differences and not loaded.run.stream.owner:
+        counted = _counted(run_id)
+        differences = _differences(loaded.run, run | counted, tasks)
+        if fix and differences and not stream.filter(lease_until__gte=EpochNow()).exists():
             rev = loaded.run.rev + 1
+            stream.update(epoch=F("epoch") + 1)  # a follower that has lost its lease must not write over this
             Task.objects.filter(run_id=run_id).delete()
             Task.objects.bulk_create(
                 [Task(run_id=run_id, rev=rev, added_rev=rev, **row) for row in tasks.values()], batch_size=500
             )
-            Run.objects.filter(pk=run_id).update(**run, rev=rev, reset_rev=rev)
+            Run.objects.filter(pk=run_id).update(**run, **counted, rev=rev, reset_rev=rev)
         return differences
+
+
+def _counted(run_id: int) -> dict[str, int]:
+    """The fields of Run that count other rows."""
+    return {
+        "last_seq": Event.objects.filter(run_id=run_id).aggregate(last=Max("seq"))["last"] or 0,
+        "gap_count": Gap.objects.filter(run_id=run_id).count(),
+        "rejected_count": Rejected.objects.filter(run_id=run_id).aggregate(all=Sum("count"))["all"] or 0,
+    }
 
 
 def _differences(stored: Run, run: dict[str, Any], tasks: dict[str, dict[str, Any]]) -> list[str]:
@@ -438,9 +452,9 @@ def _differences(stored: Run, run: dict[str, Any], tasks: dict[str, dict[str, An
         for name, value in run.items()
         if getattr(stored, name) != value
     ]
-    seqs = list(Event.objects.filter(run_id=stored.pk).order_by("seq").values_list("seq", flat=True))
-    if seqs != list(range(1, len(seqs) + 1)) or stored.last_seq != len(seqs):
-        found.append(f"last_seq is {stored.last_seq}, {len(seqs)} events are stored")
+    events = Event.objects.filter(run_id=stored.pk).count()
+    if events != run["last_seq"]:
+        found.append(f"the last event is number {run['last_seq']}, and {events} are stored")
     rows = {task.key: task for task in Task.objects.filter(run_id=stored.pk)}
     for key in sorted(rows.keys() | tasks.keys()):
         if key not in tasks:
