@@ -93,7 +93,6 @@ def workflow(request: HttpRequest, workflow_id: int) -> HttpResponse:
     context = {
         "workflow": stored,
         **_planned(stored.definition),
-        "inputs": list((stored.definition.get("default_inputs") or {}).items()),
         "definition": jsontext.pretty(stored.definition),
         "runs": Run.objects.listed().filter(workflow=stored)[:RECENT_RUNS],
         "may_operate": signed_in(request).may("operator"),

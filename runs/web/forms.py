@@ -116,9 +116,14 @@ class JSONField(forms.CharField):
         super().__init__(strip=False, **options)
         self.kind = kind
 
+    def validate(self, value: Any) -> None:
+        """An empty list or object is a value like any other; an empty text was refused while reading."""
+
     def to_python(self, value: Any) -> Any:
         text = super().to_python(value)
-        if not text:
+        if not text.strip():
+            if self.required:
+                raise forms.ValidationError(self.error_messages["required"], code="required")
             return None
         try:
             found = jsontext.read(text)
@@ -168,13 +173,15 @@ class LaunchForm(forms.Form):
 
     def __init__(self, inputs: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.defaults = dict(inputs)
+        self.given = dict(inputs)
+        # A name that no page can carry gets no field: its default stands, and the JSON side can still change it.
+        self.defaults = {name: default for name, default in inputs.items() if jsontext.is_plain(name)}
         for number, (name, default) in enumerate(self.defaults.items()):
             field = input_field(name, default)
             field.widget.attrs["id"] = f"input-{number}"
             field.widget.attrs["data-input"] = name
             self.fields[INPUT + name] = field
-        self.fields["inputs"].initial = jsontext.pretty(self.defaults)
+        self.fields["inputs"].initial = jsontext.pretty(self.given)
         self.fields["inputs"].help_text = "Masked values may stay as they are: what they stand for is kept."
         self.fields["mode"].initial = "form"
 

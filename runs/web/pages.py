@@ -47,10 +47,13 @@ def runs(request: HttpRequest) -> HttpResponse:
     """The runs, newest first, filtered and paged by the address; htmx gets the table alone."""
     filters = ListFilter(request.GET)
     filters.is_valid()  # what is wrong in the address is said beside its field, and left out
+    # Asked before the page is read: a run that comes in between is announced and not lost.
+    newest = Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     page = list_page(filtered(filters), _cursor(request, "before"), _cursor(request, "after"))
     context = {
         "filters": filters,
         "filtered": filters.is_set(),
+        "newest": newest,
         **page,
         "may_operate": signed_in(request).may("operator"),
     }

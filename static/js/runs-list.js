@@ -30,12 +30,39 @@
       if (error.name !== "AbortError") location.assign(url);
       return;
     }
+    button.hidden = true;
     if (step && url !== location.href) history.pushState(null, "", url);
     clear.hidden = !new URL(url).search;
     window.stepline?.localise(document);
     remember();
-    document.dispatchEvent(new Event("runs:shown"));
+    acknowledge();
   }
+
+  // The socket (runs/web/live.py) patches the rows that stand here and counts the runs that came after them. It has
+  // to know what stands here: each message of it brings that along, and another table says it anew.
+  const ack = document.getElementById("ack");
+  const button = document.getElementById("new-runs");
+
+  function acknowledge() {
+    const rows = [...document.querySelectorAll("#runs-rows > tr")];
+    ack.elements.newest.value = document.getElementById("runs-table").dataset.newest;
+    ack.elements.revs.value = rows.map((row) => `${row.dataset.run}:${row.dataset.rev}`).join(",");
+    document.getElementById("fresh").value = "0";
+    document.body.dispatchEvent(new Event("runs:shown"));
+  }
+
+  // Nothing is ever put in under the pointer: new runs wait behind a button.
+  function announce() {
+    const { firstPage, filtered } = document.getElementById("runs-table").dataset;
+    const fresh = document.getElementById("fresh")?.value ?? "0";
+    button.hidden = fresh === "0" || firstPage !== "yes";
+    if (!button.hidden) button.textContent = filtered === "yes" ? "New runs came; look again" : fresh === "1" ? "1 new run" : `${fresh} new runs`;
+  }
+  new MutationObserver(announce).observe(ack, { childList: true, subtree: true, attributes: true });
+  button.addEventListener("click", () => {
+    scrollTo({ top: 0 });
+    show(location.href, false);
+  });
 
   // The run page goes back to the list as it was.
   function remember() {
@@ -69,5 +96,4 @@
     form.elements.q.select();
   });
   remember();
-  window.runsList = { show };
 })();

@@ -1,0 +1,66 @@
+// What the run page does with its connection and after each message: the page's own link, title, favicon, times.
+(() => {
+  const live = document.getElementById("live");
+  const link = { state: "connecting", text: "Connecting" };
+  let downSince = null;
+
+  function show() {
+    const chip = document.getElementById("browser-link");
+    if (chip) {
+      chip.dataset.state = link.state;
+      const word = chip.querySelector("b");
+      if (word.textContent !== link.text) word.textContent = link.text;
+    }
+    const head = document.getElementById("run-head");
+    const moving = !("ended" in head.dataset);
+    const still = !moving || link.state !== "live" || !["live", "connecting", "waiting"].includes(head.dataset.upstream);
+    document.body.toggleAttribute("data-still", still);
+    const elapsed = head.querySelector("[data-since]");
+    if (elapsed && link.state !== "live") elapsed.setAttribute("data-frozen", "");
+    document.title = `${head.dataset.word} · ${head.dataset.title} · Stepline`;
+    const icon = document.getElementById("favicon");
+    const kind = { queued: "waiting", launching: "waiting", rejected: "failed" }[head.dataset.status] || head.dataset.status;
+    const href = live.dataset[`icon${kind[0].toUpperCase()}${kind.slice(1)}`];
+    if (href && icon.getAttribute("href") !== href) icon.setAttribute("href", href);
+    const stop = document.getElementById("stop-watching");
+    if (stop) stop.hidden = !moving;
+    document.getElementById("no-tasks")?.toggleAttribute("hidden", !!document.querySelector("#rows > li"));
+    document.getElementById("no-events")?.toggleAttribute("hidden", !!document.querySelector("#log > li"));
+    document.dispatchEvent(new Event("run:shown"));
+  }
+
+  live.addEventListener("htmx:ws:after:connection", () => {
+    link.state = "live";
+    link.text = "Live";
+    downSince = null;
+    show();
+  });
+  live.addEventListener("htmx:ws:close", (event) => {
+    const code = event.detail?.code;
+    if (code === 4401) {
+      location.reload();
+      return;
+    }
+    downSince ??= new Date();
+    link.state = "reconnecting";
+    link.text = `Reconnecting since ${downSince.toTimeString().slice(0, 5)}`;
+    show();
+  });
+  live.addEventListener("htmx:ws:after:message:incoming", () => {
+    window.stepline?.localise(document);
+    show();
+  });
+
+  // Back to the list as it was left.
+  try {
+    document.getElementById("back").href += sessionStorage.getItem("runs") || "";
+  } catch {
+    // Without storage the way back leads to the whole list.
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const link = { "[": "previous-run", "]": "next-run" }[event.key];
+    if (link) document.getElementById(link)?.click();
+  });
+  show();
+})();
