@@ -71,7 +71,7 @@ class Server:
             stderr=self._log,
             stdin=subprocess.DEVNULL,
             cwd=self.folder,
-            preexec_fn=end_with_parent,
+            preexec_fn=end_with_parent,  # noqa: PLW1509  # it only makes one system call
             **_as_user(self.user),
         )
         self._process = process
@@ -191,7 +191,9 @@ def _postgres_programs() -> Path:
     for folder in folders:
         if (folder / "initdb").exists() and (folder / "postgres").exists():
             return folder
-    raise NotInstalled("PostgreSQL's server programs (initdb, postgres) are neither on the PATH nor where they usually are")
+    raise NotInstalled(
+        "PostgreSQL's server programs (initdb, postgres) are neither on the PATH nor where they usually are"
+    )
 
 
 def _other_user() -> str:

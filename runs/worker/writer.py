@@ -30,6 +30,8 @@ class Writer:
         self._ring = ring
         self._waiting: list[tuple[Change, asyncio.Future[None]]] = []
         self._arrived = asyncio.Event()
+        self._changed: set[int] = set()  # written, and not yet rung for
+        self._to_ring = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self.failing = False  # the database has not answered the last try
 
@@ -42,6 +44,7 @@ class Writer:
 
     async def run(self) -> None:
         """Write until cancelled."""
+        ringing = asyncio.create_task(self._ringing())
         try:
             while True:
                 await self._arrived.wait()
@@ -49,23 +52,35 @@ class Writer:
                 batch, self._waiting = self._waiting, []
                 await self._write(batch)
         finally:
+            ringing.cancel()
             self._thread.shutdown(wait=False)
+
+    async def _ringing(self) -> None:
+        """Ring beside the writing: a channel layer that hangs must not keep the next events from the database."""
+        while True:
+            await self._to_ring.wait()
+            self._to_ring.clear()
+            changed, self._changed = self._changed, set()
+            try:
+                await self._ring(changed)
+            except Exception:
+                logger.exception("doorbell not rung")
 
     async def _write(self, batch: list[tuple[Change, "asyncio.Future[None]"]]) -> None:
         try:
             fenced = await self._durably([change for change, _ in batch])
-        except Error as error:
+        except Exception as error:  # not only the database's: a text that cannot be encoded fails before it gets there
             if len(batch) == 1:
-                logger.error("run %s: not written: %s", batch[0][0].claim.run_id, error)
+                logger.error("run %s: not written: %s: %s", batch[0][0].claim.run_id, type(error).__name__, error)
                 _settle(batch[0][1], error)
                 return
             for one in batch:  # find the change that the database refuses; the others are innocent
                 await self._write([one])
             return
-        written = {change.claim.run_id for change, _ in batch} - fenced
+        self._changed |= {change.claim.run_id for change, _ in batch} - fenced
+        self._to_ring.set()
         for change, done in batch:
             _settle(done, Fenced() if change.claim.run_id in fenced else None)
-        await self._ring(written)
 
     async def _durably(self, changes: list[Change]) -> set[int]:
         """Try until the database has an answer. A try whose outcome is unknown is not repeated where it succeeded."""

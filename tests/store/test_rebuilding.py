@@ -1,4 +1,4 @@
-"""The stored state is the fold of the stored events: loading finds it again, rebuilding finds and mends what differs."""
+"""The stored state is the fold of the stored events: loading finds it again, rebuilding mends what differs."""
 
 from collections.abc import Callable
 from typing import Any
