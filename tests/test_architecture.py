@@ -32,8 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "runs.web": {
         "accounts", "runs.actions", "runs.core", "runs.facts", "runs.fields", "runs.models", "runs.publish",
+        "runs.templatetags",
     },
-    "runs.templatetags": {"runs.models", "runs.web"},
+    "runs.templatetags": {"runs.models"},
     "runs.management": {
         "accounts", "runs.actions", "runs.catalogue", "runs.core", "runs.facts", "runs.fields",
         "runs.models", "runs.publish", "runs.store", "runs.upstream", "runs.vault", "runs.web", "runs.worker",

@@ -5,15 +5,26 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from django import template
+from django import forms, template
 
 from runs.models import Run
-from runs.web.forms import STATE_WORDS, ListFilter
 
 register = template.Library()
 
 LEAST_WIDTH = 3.0  # of 100: one failed task among thousands must still be seen
 SEGMENTS = ("succeeded", "failed", "skipped", "unknown", "running", "pending")
+
+
+STATE_WORDS = {
+    Run.Status.QUEUED: "Queued",
+    Run.Status.LAUNCHING: "Launching",
+    Run.Status.RUNNING: "Running",
+    Run.Status.SUCCEEDED: "Succeeded",
+    Run.Status.FAILED: "Failed",
+    Run.Status.LOST: "Lost",
+    Run.Status.STOPPED: "Stopped",
+    Run.Status.REJECTED: "Refused",
+}
 
 
 @register.filter
@@ -108,7 +119,7 @@ def utc_words(at: datetime) -> str:
 
 
 @register.filter
-def moment_value(filters: ListFilter, name: str) -> str:
+def moment_value(filters: forms.Form, name: str) -> str:
     """The time as a datetime-local field takes it; what was no time is not put back."""
     at: datetime | None = filters.cleaned_data.get(name)
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if at else ""

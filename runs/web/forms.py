@@ -13,7 +13,8 @@ from django.conf import settings
 
 from runs.actions import Refused
 from runs.core.redact import Masker, has_marker, is_marker
-from runs.models import Run, Upstream
+from runs.models import Upstream
+from runs.templatetags.rows import STATE_WORDS
 from runs.web import jsontext
 
 LONG_TEXT = 80  # characters from which a text gets a field of several lines
@@ -21,16 +22,6 @@ NAME_LENGTH = 300
 INPUT = "input."  # what the names of input fields begin with, in a form and in a link that prefills it
 KEEP = object()  # stands for a secret that was left as it is
 
-STATE_WORDS = {
-    Run.Status.QUEUED: "Queued",
-    Run.Status.LAUNCHING: "Launching",
-    Run.Status.RUNNING: "Running",
-    Run.Status.SUCCEEDED: "Succeeded",
-    Run.Status.FAILED: "Failed",
-    Run.Status.LOST: "Lost",
-    Run.Status.STOPPED: "Stopped",
-    Run.Status.REJECTED: "Refused",
-}
 WITHIN = {
     "1h": ("Last hour", timedelta(hours=1)),
     "24h": ("Last 24 hours", timedelta(hours=24)),
@@ -120,7 +111,7 @@ class JSONField(forms.CharField):
         """An empty list or object is a value like any other; an empty text was refused while reading."""
 
     def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
+        text = super().to_python(value) or ""
         if not text.strip():
             if self.required:
                 raise forms.ValidationError(self.error_messages["required"], code="required")
