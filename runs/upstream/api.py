@@ -40,15 +40,27 @@ def _client(timeout: httpx.Timeout, key: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(timeout=timeout, headers=headers, trust_env=False, follow_redirects=False)
 
 
+def _json(response: httpx.Response) -> Any:
+    """The answer's JSON; None when it is none that can be read."""
+    try:
+        return response.json()
+    except (ValueError, RecursionError):  # nested too deeply
+        return None
+
+
+def _storable(text: str) -> str:
+    """NUL and lone surrogates, which databases refuse, as \\x00 and \\udXXX."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
 def _message(response: httpx.Response) -> str:
     """What the upstream says of its refusal, in whatever of the usual shapes it says it."""
-    try:
-        body = response.json()
-    except ValueError:
-        body = response.text
+    body = _json(response)
     if isinstance(body, dict):
         body = body.get("message") or body.get("detail") or body.get("error") or body
-    return str(body).strip()[:MESSAGE_LIMIT] or "no reason given"
+    elif body is None:
+        body = response.text
+    return _storable(str(body).strip()[:MESSAGE_LIMIT]) or "no reason given"
 
 
 async def run_dag(api_url: str, key: str, body: dict[str, Any]) -> str:
@@ -61,18 +73,17 @@ async def run_dag(api_url: str, key: str, body: dict[str, Any]) -> str:
             response = await client.post(f"{api_url}/run-dag/", json=body)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
+    except (httpx.LocalProtocolError, ValueError):  # in words of our own: theirs may quote the key
+        raise Unreachable("its address or its key has characters that cannot be sent") from None
     except httpx.HTTPError as error:
         raise Unconfirmed(f"no answer ({str(error) or type(error).__name__})") from error
     if 300 <= response.status_code < 500:
         raise Refused(response.status_code, _message(response))
     if response.status_code >= 500:
         raise Unconfirmed(f"it answered {response.status_code}: {_message(response)}")
-    try:
-        answer = response.json()
-    except ValueError:
-        return ""
+    answer = _json(response)
     task_id = answer.get("task_id") if isinstance(answer, dict) else None
-    return str(task_id)[:200] if task_id else ""
+    return _storable(str(task_id))[:200] if task_id else ""
 
 
 async def task_status(api_url: str, key: str, task_id: str) -> Status | None:
@@ -80,7 +91,7 @@ async def task_status(api_url: str, key: str, task_id: str) -> Status | None:
     try:
         async with _client(STATUS_TIMEOUT, key) as client:
             response = await client.get(f"{api_url}/task-status/{quote(task_id, safe='')}")
-        answer = response.json() if response.status_code == httpx.codes.OK else None
+        answer = _json(response) if response.status_code == httpx.codes.OK else None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
     if not isinstance(answer, dict) or not isinstance(answer.get("status"), str):
