@@ -83,7 +83,7 @@ def chips(text: str) -> SafeString:
             format_html(
                 '<span class="masked" title="Masked before it was stored. The same mark is the same value.">'
                 "{} <b>{}</b></span>",
-                found[1],
+                "masked" if found[1] == "name" else f"masked {found[1]}",
                 found[2],
             )
         )

@@ -20,6 +20,7 @@
     drawn = key;
     const most = Math.max(2, Math.floor(width / 80));
     const step = STEPS.find((one) => length / one <= most) || Math.ceil(length / most / 86400) * 86400;
+    document.getElementById("rows").style.setProperty("--tick", `${(step / length) * 100}%`);
     const marks = [];
     for (let at = 0; at <= length; at += step) {
       const x = (at / length) * width;
