@@ -66,6 +66,7 @@ async def follow(url: str, *, compression: bool = False) -> AsyncGenerator[Happe
     failures = 0
     while True:
         was_connected = oversized = False
+        before = failures
         try:
             async with connect(
                 url,
@@ -80,13 +81,17 @@ async def follow(url: str, *, compression: bool = False) -> AsyncGenerator[Happe
                 was_connected = True
                 yield Connected(time.time())
                 async for frames in _batches(socket):
-                    failures = 0  # a connection that only opens and closes does not count as success
+                    # A connection that only opens, greets and closes does not count as success.
+                    if failures and any(isinstance(text, str) and "event_type" in text for text, _ in frames):
+                        failures = 0
                     yield Frames(frames)
         except ConnectionClosed as closed:
             oversized = closed.sent is not None and closed.sent.code == FRAME_TOO_LARGE
             reason = "a frame over 16 MiB" if oversized else _reason(closed)
-        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, WebSocketException) as error:
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, WebSocketException, UnicodeError) as error:
             reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if oversized:
+            failures = before  # where it is sent again to every newcomer, what came before it is no success
         yield Away(time.time(), reason[:300], was_connected, oversized)
         await asyncio.sleep(backoff(failures))
         failures += 1

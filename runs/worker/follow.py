@@ -187,7 +187,7 @@ class Follower:
 
     def _oversized(self, away: Away) -> RejectedFrame:
         return RejectedFrame(
-            digest=decode.digest([self.claim.run_id, away.at], self._address.key),
+            digest=decode.digest("frame-too-large", self._address.key),
             reason="frame-too-large",
             detail="a frame over 16 MiB; the connection was closed for it",
             preview="",
