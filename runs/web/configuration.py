@@ -141,7 +141,7 @@ def _edit_workflow(request: HttpRequest, stored: Workflow | None) -> HttpRespons
                 status = status_of(refused)
                 mistakes = _definition_mistakes(form, refused)
             else:
-                messages.success(request, f"Saved {saved.flow_name}: {saved.tasks_total} tasks.")
+                messages.success(request, f"Saved {saved.flow_name}.")
                 return redirect(saved)
     else:
         form = WorkflowForm(initial=_workflow_values(stored))

@@ -220,7 +220,7 @@ def input_field(name: str, default: Any) -> forms.Field:
         return _text_field(name, default)
     if default is None:
         return forms.CharField(
-            label=name, required=False, empty_value=None, strip=False, help_text="Left empty it is null."
+            label=name, required=False, empty_value=None, strip=False, help_text="Left empty, it stays null."
         )
     kind: type | None = type(default) if isinstance(default, list | dict) else None
     text = jsontext.pretty(default)
