@@ -266,7 +266,8 @@ class Masker:
                 key = self._string(name, MAX_DEPTH)
                 while key in below:
                     key += "'"
-                below[key] = self._under(inner, mark, depth + 1)
+                strict = mark == self._mark_secret or self._rule_of(name) == _SECRET
+                below[key] = self._under(inner, self._mark_secret if strict else mark, depth + 1)
             return below
         if kind is list or kind is tuple:
             return [self._under(item, mark, depth + 1) for item in value]

@@ -216,6 +216,12 @@ def test_an_innocent_name_stays(name: str, value: Any) -> None:
     assert masker.value({name: value}) == {name: value}
 
 
+def test_a_number_below_a_name_of_counts_goes_when_its_own_name_is_a_secrets() -> None:
+    masked = masker.value({"tokens": {"used": 12, "password": 1234}})["tokens"]
+    assert masked["used"] == 12
+    assert is_marker(masked["password"])
+
+
 def test_max_tokens_in_a_list_of_parameters_stays() -> None:
     payload = [{"name": "max_tokens", "value": 512}, {"name": "model", "value": "gpt-5"}]
     assert masker.value(payload) == payload
