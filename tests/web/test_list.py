@@ -118,6 +118,20 @@ def test_pages_lead_to_older_runs_and_back_without_losing_a_filter(client_as: Cl
     assert viewer.get(f"/?q=r&after={back['newer']}").context["first_page"]
 
 
+def test_several_states_are_paged_as_one_list(client_as: ClientAs, small_pages: None) -> None:
+    upstream = make_upstream()
+    for number in range(7):
+        make_run(upstream=upstream, run_name=f"r{number}", status=("failed", "lost", "succeeded")[number % 3])
+    viewer = client_as("viewer")
+    address = "/?state=failed&state=lost"
+    first = viewer.get(address).context
+    assert [run.run_name for run in first["runs"]] == ["r6", "r4", "r3"]
+    second = viewer.get(f"{address}&before={first['older']}").context
+    assert [run.run_name for run in second["runs"]] == ["r1", "r0"]
+    back = viewer.get(f"{address}&after={second['runs'][-1].pk - 1}").context
+    assert [run.run_name for run in back["runs"]] == ["r3", "r1", "r0"]
+
+
 def test_a_run_that_came_meanwhile_moves_no_older_page(client_as: ClientAs, small_pages: None) -> None:
     made(5)
     viewer = client_as("viewer")
