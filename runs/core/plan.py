@@ -107,9 +107,7 @@ def strip_canvas(definition: dict[str, Any]) -> dict[str, Any]:
         return dict(definition)
     kept = [item for item in listed if not _is_canvas(item)]
     gone = {item.get("name") for item in listed if _is_canvas(item)}
-    gone -= {
-        item.get("name") for item in kept if isinstance(item, dict) and isinstance(item.get("name"), str)
-    }
+    gone -= {item.get("name") for item in kept if isinstance(item, dict) and isinstance(item.get("name"), str)}
     stripped = {**definition, "tasks": kept}
     edges = definition.get("edges")
     if isinstance(edges, list) and gone:
@@ -279,11 +277,7 @@ def _branches(
                     mistakes.append(Mistake(f"tasks[{number}].params.{condition}", name, message))
         elif item.get("function") == "gpt_router":
             listed = params.get("routes")
-            known = (
-                [one.get("name") for one in listed if isinstance(one, dict)]
-                if isinstance(listed, list)
-                else []
-            )
+            known = [one.get("name") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
             routes[name] = {one for one in [*known, params.get("fallback_route")] if isinstance(one, str)}
     edges = definition.get("edges")
     if edges is not None and not isinstance(edges, list):
@@ -305,7 +299,5 @@ def _branches(
             found[Branch(*ends, condition)] = None
             route = _ROUTE.fullmatch(condition)
             if route and ends[0] in routes and route[1] not in routes[ends[0]]:
-                warnings.append(
-                    f"no route of task '{ends[0]}' is named '{route[1]}' (edges[{number}].condition)"
-                )
+                warnings.append(f"no route of task '{ends[0]}' is named '{route[1]}' (edges[{number}].condition)")
     return tuple(found), warnings

@@ -259,13 +259,15 @@ class Masker:
         if depth >= MAX_DEPTH:
             return self._mark("deep", "")
         if kind is dict:
-            if len(value) == 1 and self._is_reference(*next(iter(value.items()))):
-                return dict(value)
+            alone = len(value) == 1
             below: dict[str, Any] = {}
             for name, inner in value.items():
                 key = self._string(name, MAX_DEPTH)
                 while key in below:
                     key += "'"
+                if self._is_reference(name, inner, alone):
+                    below[key] = inner
+                    continue
                 strict = mark == self._mark_secret or self._rule_of(name) == _SECRET
                 below[key] = self._under(inner, self._mark_secret if strict else mark, depth + 1)
             return below
@@ -273,12 +275,16 @@ class Masker:
             return [self._under(item, mark, depth + 1) for item in value]
         raise TypeError(f"{kind.__name__} is no JSON value")
 
-    def _is_reference(self, name: str, value: Any) -> bool:
-        """`{"depends": "task"}` and `{"input": "name_of_an_input"}` say where a secret comes from."""
-        if type(value) is not str or name not in ("depends", "input"):
+    def _is_reference(self, name: str, value: Any, alone: bool) -> bool:
+        """`{"depends": "task"}` and `{"input": "name_of_an_input"}` say where a secret comes from.
+
+        The stored, masked definition must still give the plan, so `depends` stays also beside other names.
+        """
+        if type(value) is not str:
             return False
-        plain = _INPUT_NAME.fullmatch(value) is not None if name == "input" else len(value) <= 300
-        return plain and self._string(value, MAX_DEPTH) == value
+        if name == "depends":
+            return len(value) <= 300 and self._string(value, MAX_DEPTH) == value
+        return alone and name == "input" and _INPUT_NAME.fullmatch(value) is not None
 
     def _mark_secret(self, value: str | float) -> str:
         if type(value) is not str:

@@ -110,9 +110,7 @@ def test_branches_come_from_edges_and_from_conditional_blocks_and_each_once() ->
 
 def test_an_edge_for_a_route_nobody_declared_is_a_warning() -> None:
     router = task("r", "gpt_router", routes=[{"name": "X"}])
-    plan = plans.read(
-        flow(router, task("a"), edges=[{"source": "r", "target": "a", "condition": "route == 'Z'"}])
-    )
+    plan = plans.read(flow(router, task("a"), edges=[{"source": "r", "target": "a", "condition": "route == 'Z'"}]))
     assert "'Z'" in plan.warnings[0]
 
 

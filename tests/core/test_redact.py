@@ -182,6 +182,9 @@ def test_references_of_a_workflow_stay_below_a_secret_name() -> None:
     assert masked["api_key"] == {"input": "lyzr_key"}
     assert masked["token"] == {"depends": "sign in"}
     assert is_marker(masked["secret"]["input"])
+    mixed = masker.value({"auth": {"depends": "sign in", "default": {"input": "hunter"}, "input": "hunter"}})["auth"]
+    assert mixed["depends"] == "sign in"
+    assert is_marker(mixed["input"])
 
 
 @pytest.mark.parametrize(
