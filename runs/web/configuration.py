@@ -21,7 +21,7 @@ from runs.web.forms import UpstreamForm, WorkflowForm, show_refusal
 from runs.web.pages import form_methods, signed_in, status_of
 
 MOST_LISTED = 200
-STRIP_LENGTH = 14  # last runs beside a workflow's name
+STRIP_LENGTH = 12  # last runs beside a workflow's name
 RECENT_RUNS = 10
 
 NEW_DEFINITION = {
