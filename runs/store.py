@@ -3,7 +3,7 @@
 Every write of a follower is fenced: in its transaction the stream row must still name this owner and this epoch.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -207,9 +207,13 @@ class Renewal(msgspec.Struct, frozen=True):
     stop: frozenset[int]  # those of them that a person wants stopped
 
 
-def renew(owner: str, connected: Sequence[int]) -> Renewal:
-    """Renew all leases of this worker in one statement; say which it holds. `connected`: runs whose socket is up."""
-    mine = Stream.objects.filter(owner=owner, active=True, lease_until__gt=EpochNow())
+def renew(owner: str, following: Collection[int], connected: Collection[int]) -> Renewal:
+    """Renew this worker's leases in one statement, and say which it still holds.
+
+    `following`: the runs that it has a follower for; any other lease of its own is left to run out, so that the run is
+    claimed again. `connected`: those of them whose socket is up.
+    """
+    mine = Stream.objects.filter(owner=owner, active=True, lease_until__gt=EpochNow(), run_id__in=following)
     mine.update(lease_until=EpochNow() + LEASE_SECONDS)
     if connected:
         mine.filter(run_id__in=connected).update(alive_at=EpochNow())

@@ -26,6 +26,7 @@ class ScriptedUpstream:
     def __init__(self) -> None:
         self.visit: Visit = hold
         self.launch_answer: Answer | None = (200, {"status": "processing", "task_id": "t-1"})  # None: never answers
+        self.launch_delay = 0.0  # seconds before that answer
         self.status_answer: Answer = (200, {"status": "processing", "results": {}})
         self.launches: list[dict[str, Any]] = []
         self.launch_headers: list[dict[str, str]] = []
@@ -80,6 +81,7 @@ class ScriptedUpstream:
                 self.launches.append(json.loads(body))
                 self.launch_headers.append(headers)
                 answer = self.launch_answer
+                await asyncio.sleep(self.launch_delay)
             elif method == "GET" and path.startswith("/task-status/"):
                 self.status_questions += 1
                 answer = self.status_answer

@@ -32,6 +32,7 @@ PREVIEW = 64 * 1024  # characters of a rejected frame that are kept
 SILENT_SECONDS = 60.0  # without an event, and the backstop is asked
 POLL_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)  # between questions to task-status; the last one repeats
 LAUNCH_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)  # between tries to reach the upstream; the last one repeats
+LAUNCH_GRACE_SECONDS = 8.0  # a worker that goes away waits so long for the answer to a launch
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ class Follower:
                         what, happening = happening.result(), None
                         await self._happened(what)
                     await self._on_time()
+                if self.drain.is_set():
+                    await self._hear_launch()
             finally:
                 for task in filter(None, (happening, self._launching, self._asking, *signals)):
                     task.cancel()
@@ -267,6 +270,13 @@ class Follower:
         self._launch_tries += 1
         body = await on_thread(vault.unseal, self._launch.sealed)
         self._launching = asyncio.create_task(api.run_dag(self._run.upstream.api_url, self._key, body))
+
+    async def _hear_launch(self) -> None:
+        """Going away while a launch is on its way: whoever follows the run next could not hear the answer."""
+        if self._launching and not self._done:
+            await asyncio.wait({self._launching}, timeout=LAUNCH_GRACE_SECONDS)
+            if self._launching.done():
+                await self._launched(self._launching)
 
     async def _launched(self, task: asyncio.Task[str]) -> None:
         assert self._launch is not None

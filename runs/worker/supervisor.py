@@ -101,8 +101,8 @@ class Supervisor:
     async def _sweep(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), SWEEP_SECONDS)
+            self._wake.clear()
             await self._see_stops()
-        self._wake.clear()
         now = time.monotonic()
         self._pausing = {run_id: until for run_id, until in self._pausing.items() if until > now}
         room = min(CLAIM_BATCH, CAPACITY - len(self._followers))
@@ -127,7 +127,7 @@ class Supervisor:
         """Renew the leases; let go of what is no longer ours; pass on what people want stopped."""
         claimed = {run_id: follower.claim for run_id, (follower, _) in self._followers.items()}
         connected = [run_id for run_id, (follower, _) in self._followers.items() if follower.connected]
-        renewal = await on_thread(store.renew, self.name, connected)
+        renewal = await on_thread(store.renew, self.name, list(claimed), connected)
         for run_id, claim in claimed.items():
             follower, task = self._followers.get(run_id, (None, None))
             if follower is None or task is None or follower.claim is not claim:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from time import sleep
 
 import pytest
 
@@ -73,7 +74,7 @@ def test_renewing_lengthens_all_leases_of_a_worker_and_no_others(create: Create)
     store.claim("bert", 1)
     lease(mine.pk, ends_in=1)
     lease(theirs.pk, ends_in=1)
-    assert store.renew("anna", []).held == {mine.pk}
+    assert store.renew("anna", [mine.pk, theirs.pk], []).held == {mine.pk}
     left = {row.run_id: row.lease_until - row.now for row in Stream.objects.annotate(now=EpochNow())}  # type: ignore
     assert left[mine.pk] > 10
     assert left[theirs.pk] <= 1
@@ -83,29 +84,41 @@ def test_a_lease_that_ran_out_cannot_be_renewed(create: Create) -> None:
     run = create()
     store.claim("anna", 1)
     lease(run.pk, ends_in=-0.01)
-    assert store.renew("anna", []).held == frozenset()
+    assert store.renew("anna", [run.pk], []).held == frozenset()
     assert store.claim("bert", 1)
+
+
+def test_a_lease_that_no_follower_stands_behind_is_left_to_run_out(create: Create) -> None:
+    followed, forgotten = create(), create()
+    store.claim("anna", 2)
+    for run in (followed, forgotten):
+        lease(run.pk, ends_in=0.05)
+    assert store.renew("anna", [followed.pk], []).held == {followed.pk}
+    sleep(0.1)
+    assert [claim.run_id for claim in store.claim("bert", 2)] == [forgotten.pk]
 
 
 def test_renewing_says_which_runs_a_person_wants_stopped(create: Create) -> None:
     first, second = create(), create()
     store.claim("anna", 2)
     store.request_stop(second.pk)
-    assert store.renew("anna", []) == store.Renewal(frozenset({first.pk, second.pk}), frozenset({second.pk}))
+    assert store.renew("anna", [first.pk, second.pk], []) == store.Renewal(
+        frozenset({first.pk, second.pk}), frozenset({second.pk})
+    )
 
 
 def test_only_runs_whose_socket_is_up_count_as_alive(create: Create) -> None:
     up, down = create(), create()
     store.claim("anna", 2)
-    store.renew("anna", [up.pk])
+    store.renew("anna", [up.pk, down.pk], [up.pk])
     assert Stream.objects.get(run=up).alive_at is not None
     assert Stream.objects.get(run=down).alive_at is None
 
 
 def test_a_worker_beats_with_each_renewal_until_it_signs_off(db: None) -> None:
-    store.renew("anna", [])
+    store.renew("anna", [], [])
     first = Worker.objects.get(name="anna")
-    store.renew("anna", [])
+    store.renew("anna", [], [])
     second = Worker.objects.get(name="anna")
     assert second.started_at == first.started_at
     assert second.beat_at >= first.beat_at

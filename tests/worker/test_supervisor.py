@@ -1,0 +1,378 @@
+"""Who follows what: claimed on a hint, kept by renewals, handed over at the end, taken over from the dead."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from channels.layers import InMemoryChannelLayer
+from django.db import OperationalError
+
+from runs import publish, store
+from runs.models import Event, Gap, Run, Stream, Upstream, Worker
+from runs.worker import follow, supervisor
+from runs.worker.db import on_thread
+from runs.worker.supervisor import Supervisor
+from tests import seed
+from tests.scripted import ScriptedUpstream, eventually, hold, saying
+from tests.store.conftest import Hand
+from tests.worker.conftest import Ended, attach
+from tests.worker.test_follow import SUPPORT, SUPPORT_DEFINITION, TICKET, launch
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NEVER = 10_000.0  # seconds
+
+type Start = Callable[[str], Awaitable[Supervisor]]
+
+
+@pytest_asyncio.fixture
+async def start(transactional_db: None) -> AsyncIterator[Start]:
+    """Starts a further worker of this process."""
+    started: list[tuple[Supervisor, asyncio.Task[None]]] = []
+
+    async def one(name: str) -> Supervisor:
+        working = Supervisor(name)
+        started.append((working, asyncio.create_task(working.run())))
+        return working
+
+    yield one
+    for working, _ in started:
+        working.stop()
+    await asyncio.gather(*(task for _, task in started))
+
+
+async def stream_of(run: Run) -> Stream:
+    return await on_thread(Stream.objects.get, run_id=run.pk)
+
+
+def until_followed_by(run: Run, name: str) -> Awaitable[bool]:
+    return eventually(lambda: on_thread(Stream.objects.filter(run_id=run.pk, owner=name).exists))
+
+
+def until_events(run: Run, number: int) -> Awaitable[bool]:
+    return eventually(lambda: on_thread(Run.objects.filter(pk=run.pk, last_seq=number).exists))
+
+
+async def gaps(run: Run) -> list[tuple[str, bool]]:
+    rows = await on_thread(lambda: list(Gap.objects.filter(run_id=run.pk).order_by("pk")))
+    return [(gap.reason, gap.ended_at is not None) for gap in rows]
+
+
+def rest_for_the_second_visitor(upstream: ScriptedUpstream, before: int) -> None:
+    """The first to connect gets so many frames of the support run, whoever comes later gets the rest."""
+    frames = seed.frames("customer_support")
+
+    async def visit(socket: Any, number: int) -> None:
+        await saying(*(frames[:before] if number == 0 else frames[before:]), then=hold)(socket, number)
+
+    upstream.visit = visit
+
+
+async def test_the_run_of_a_dead_worker_is_taken_over_when_its_lease_ends_and_shows_the_gap(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = seed.frames("customer_support")
+    monkeypatch.setattr(store, "LEASE_SECONDS", 1.0)
+    run = await attach(upstream_row, SUPPORT, TICKET)
+
+    def live_and_die() -> None:
+        (claim,) = store.claim("dead", 1)
+        store.renew("dead", [run.pk], [run.pk])
+        assert store.commit([Hand(claim).change({"event_type": "flow_started", "timestamp": 1_756_800_000.0})]) == set()
+
+    await on_thread(live_and_die)
+    upstream.visit = saying(*frames, then=hold)
+    await start("heir")
+    assert (await stream_of(run)).owner == "dead"
+    run = await ended(run)
+    assert (run.status, run.last_seq) == ("succeeded", 1 + len(frames))
+    assert ((await stream_of(run)).owner, (await stream_of(run)).epoch) == ("heir", 2)
+    assert await gaps(run) == [("takeover", True)]
+
+
+async def test_a_worker_that_ends_in_order_hands_over_at_once(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LEASE_SECONDS", NEVER)
+    rest_for_the_second_visitor(upstream, 3)
+    first = await start("first")
+    run = await launch(upstream_row, SUPPORT_DEFINITION, TICKET)
+    await until_events(run, 3)
+    second = await start("second")
+    first.stop()
+    run = await ended(run)
+    assert second.name == (await stream_of(run)).owner
+    assert (run.status, run.last_seq, len(upstream.launches)) == ("succeeded", 7, 1)
+    assert await gaps(run) == [("takeover", True)]
+    await eventually(lambda: on_thread(lambda: not Worker.objects.filter(name="first").exists()))
+
+
+async def test_a_launch_that_is_on_its_way_is_waited_for_before_handing_over(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended
+) -> None:
+    upstream.launch_delay = 0.7
+    first = await start("first")
+    run = await launch(upstream_row, SUPPORT_DEFINITION, TICKET)
+
+    async def asked() -> bool:
+        return bool(upstream.launches)
+
+    await eventually(asked)
+    first.stop()
+    await until_followed_by(run, "")
+    row = await on_thread(Run.objects.select_related("launch").get, pk=run.pk)
+    assert (row.launch.task_id, row.status, row.notice) == ("t-1", "running", "")
+    upstream.visit = saying(*seed.frames("customer_support"), then=hold)
+    await start("second")
+    run = await ended(run)
+    assert (run.status, len(upstream.launches)) == ("succeeded", 1)
+
+
+async def test_a_launch_whose_answer_nobody_waits_for_any_more_is_handed_over_as_unconfirmed(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "LAUNCH_GRACE_SECONDS", 0.1)
+    upstream.launch_delay = 3.0
+    first = await start("first")
+    run = await launch(upstream_row, SUPPORT_DEFINITION, TICKET)
+
+    async def asked() -> bool:
+        return bool(upstream.launches)
+
+    await eventually(asked)
+    first.stop()
+    await until_followed_by(run, "")
+    await start("second")
+    await eventually(lambda: on_thread(Run.objects.filter(pk=run.pk, notice__startswith="Launch unconfirmed").exists))
+    assert len(upstream.launches) == 1
+
+
+async def test_a_follower_that_was_taken_over_ends_quietly_and_writes_nothing(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    go = asyncio.Event()
+    frames = seed.frames("customer_support")
+
+    async def visit(socket: Any, number: int) -> None:
+        await socket.send(frames[0])
+        await go.wait()
+        await saying(*frames[1:], then=hold)(socket, number)
+
+    upstream.visit = visit
+    working = await start("first")
+    run = await attach(upstream_row, SUPPORT, TICKET)
+    await until_events(run, 1)
+
+    def steal() -> None:
+        Stream.objects.filter(run_id=run.pk).update(owner="thief", epoch=9)
+
+    await on_thread(steal)
+    before = await on_thread(Run.objects.get, pk=run.pk)
+    go.set()
+
+    async def let_go() -> bool:
+        return not working._followers
+
+    await eventually(let_go)
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said == [f"run {run.pk}: another worker follows it now"]
+    after = await on_thread(Run.objects.get, pk=run.pk)
+    assert (after.last_seq, after.rev) == (before.last_seq, before.rev)
+    assert ((await stream_of(run)).owner, await on_thread(Event.objects.count)) == ("thief", 1)
+
+
+async def test_a_lease_that_another_worker_took_is_let_go_at_the_next_renewal(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "RENEW_SECONDS", 0.05)
+    working = await start("first")
+    run = await attach(upstream_row, SUPPORT, TICKET)
+
+    async def listening() -> bool:
+        return bool(upstream.paths)
+
+    await eventually(listening)
+    await on_thread(lambda: Stream.objects.filter(run_id=run.pk).update(owner="thief", epoch=9))
+
+    async def let_go() -> bool:
+        return not working._followers
+
+    await eventually(let_go)
+    assert (await stream_of(run)).owner == "thief"
+
+
+async def test_a_worker_whose_renewals_fail_stops_acting_before_its_leases_end_and_comes_back(
+    upstream: ScriptedUpstream,
+    upstream_row: Upstream,
+    start: Start,
+    ended: Ended,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(supervisor, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(supervisor, "ACT_SECONDS", 0.6)
+    monkeypatch.setattr(store, "LEASE_SECONDS", 4.0)
+    rest_for_the_second_visitor(upstream, 2)
+    working = await start("first")
+    run = await attach(upstream_row, SUPPORT, TICKET)
+    await until_events(run, 2)
+    renew = store.renew
+
+    def broken(*_: Any) -> Any:
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(store, "renew", broken)
+    let_go_at: list[float | None] = []
+
+    async def let_go() -> bool:
+        if not working._followers:
+            let_go_at.append((await stream_of(run)).lease_until)
+        return bool(let_go_at)
+
+    await eventually(let_go)
+    assert "giving 1 runs up" in caplog.text
+    assert let_go_at[0] is not None, "nobody released it"
+    assert await on_thread(store.claim, "other", 1) == [], "it has let go while its lease still stood"
+    monkeypatch.setattr(store, "renew", renew)
+    run = await ended(run)
+    assert (run.status, run.last_seq) == ("succeeded", 7)
+    assert (await stream_of(run)).epoch == 2
+
+
+async def test_a_hint_makes_it_look_at_once(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "SWEEP_SECONDS", NEVER)
+    monkeypatch.setattr(supervisor, "RENEW_SECONDS", NEVER)
+    working = await start("first")
+
+    async def looked() -> bool:
+        return not working._wake.is_set()
+
+    await eventually(looked)
+    run = await on_thread(
+        lambda: store.create_run(
+            upstream=upstream_row, flow_name=SUPPORT, run_name=TICKET, deadline_seconds=60, user_id=None
+        )
+    )
+    await publish.poke_workers()
+    await until_followed_by(run, "first")
+    await eventually(lambda: on_thread(Run.objects.filter(pk=run.pk, connection="live").exists))
+    await on_thread(store.request_stop, run.pk)
+    await publish.poke_workers()
+    assert (await ended(run)).status == "stopped"
+
+
+async def test_a_channel_layer_that_fails_is_listened_to_again(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 2
+    receive = InMemoryChannelLayer.receive
+
+    async def flaky(self: InMemoryChannelLayer, channel: str) -> Any:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise ConnectionError("the layer is away")
+        return await receive(self, channel)
+
+    monkeypatch.setattr(InMemoryChannelLayer, "receive", flaky)
+    monkeypatch.setattr(supervisor, "SWEEP_SECONDS", NEVER)
+    working = await start("first")
+
+    async def heard() -> bool:
+        working._wake.clear()
+        await publish.poke_workers()
+        await asyncio.sleep(0.05)
+        return working._wake.is_set() or failures == 0
+
+    await eventually(heard)
+    run = await attach(upstream_row, SUPPORT, TICKET)
+    await publish.poke_workers()
+    await until_followed_by(run, "first")
+
+
+async def test_what_no_hint_told_of_is_found_by_the_sweep(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deaf(self: Any, channel: str) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(InMemoryChannelLayer, "receive", deaf)
+    await start("first")
+    run = await attach(upstream_row, SUPPORT, TICKET)
+    await until_followed_by(run, "first")
+
+
+async def test_a_run_whose_follower_fails_is_taken_up_again(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.visit = saying(*seed.frames("customer_support"), then=hold)
+    run_it = follow.Follower.run
+    failures = 2
+
+    async def failing(self: follow.Follower) -> bool:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise RuntimeError("a bug")
+        return await run_it(self)
+
+    monkeypatch.setattr(follow.Follower, "run", failing)
+    await start("first")
+    run = await ended(await attach(upstream_row, SUPPORT, TICKET))
+    assert (run.status, run.last_seq, failures) == ("succeeded", 7, 0)
+    assert (await stream_of(run)).epoch == 3
+
+
+async def test_nothing_new_is_claimed_while_the_database_takes_no_writes(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working = await start("first")
+    working._writer.failing = True
+    claims = 0
+    claim = store.claim
+
+    def counted(*args: Any) -> Any:
+        nonlocal claims
+        claims += 1
+        return claim(*args)
+
+    monkeypatch.setattr(store, "claim", counted)
+    run = await attach(upstream_row, SUPPORT, TICKET)
+    await asyncio.sleep(0.3)
+    assert claims == 0
+    working._writer.failing = False
+    await until_followed_by(run, "first")
+
+
+async def test_no_more_runs_are_followed_than_a_worker_can(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "CAPACITY", 2)
+    go = asyncio.Event()
+
+    async def visit(socket: Any, number: int) -> None:
+        await go.wait()
+        await saying('{"event_type": "flow_completed", "timestamp": 1756800000.5}', then=hold)(socket, number)
+
+    upstream.visit = visit
+    runs = [await attach(upstream_row, SUPPORT, f"run {number}") for number in range(5)]
+    working = await start("first")
+    await until_followed_by(runs[1], "first")
+    await asyncio.sleep(0.3)
+    assert len(working._followers) == 2
+    assert await on_thread(Stream.objects.filter(owner="").count) == 3
+    go.set()
+    for run in runs:
+        assert (await ended(run)).status == "succeeded"
+
+
+async def test_a_worker_beats_and_leaves_no_beat_behind(start: Start) -> None:
+    working = await start("first")
+    await eventually(lambda: on_thread(Worker.objects.filter(name="first").exists))
+    working.stop()
+    await eventually(lambda: on_thread(lambda: not Worker.objects.exists()))
