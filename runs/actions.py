@@ -25,6 +25,7 @@ from runs.catalogue import (
     read_definition,
     save_upstream,
     save_workflow,
+    unsealed,
 )
 from runs.core import plan as plans
 from runs.core import redact
@@ -80,7 +81,7 @@ def launch(
     if definition is None:
         workflow = workflow or _workflow(flow_name, upstream)
         upstream = upstream or workflow.upstream
-        definition = vault.unseal(workflow.sealed)
+        definition = unsealed(workflow.sealed)
     else:
         upstream = upstream or default_upstream()
     assert definition is not None
@@ -152,7 +153,7 @@ def retry(run: Run, *, inputs: dict[str, Any] | None = None, run_name: str = "",
         run_name=run_name,
         inputs=inputs,
         upstream=run.upstream,
-        definition=vault.unseal(launched.sealed),
+        definition=unsealed(launched.sealed),
         workflow=run.workflow,
         retry_of=run,
         user=user,

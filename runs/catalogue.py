@@ -41,6 +41,14 @@ def mistake(place: str, message: str, task: str | None = None) -> Mistake:
     return Mistake(place=place, task=task, message=message)
 
 
+def unsealed(sealed: str) -> Any:
+    """What was sealed. Raises Refused when the keys at hand do not open it."""
+    try:
+        return vault.unseal(sealed)
+    except vault.Unreadable as error:
+        raise Refused(str(error)) from None
+
+
 def check_name(name: str, place: str) -> None:
     """Raises Refused for a flow or run name that cannot be an address."""
     words = "The flow name" if place == "flow_name" else "The run name"
@@ -159,7 +167,7 @@ def save_workflow(
     """
     if workflow is not None:
         try:
-            definition = redact.restore(definition, workflow.definition, vault.unseal(workflow.sealed))
+            definition = redact.restore(definition, workflow.definition, unsealed(workflow.sealed))
         except LookupError as error:
             place = str(error.args[0]) if error.args else "definition"
             raise Refused(

@@ -106,7 +106,7 @@ def layout(
         end = max(begin if finish is None else finish for begin, finish in spans)
         if any(finish is None for _, finish in spans):
             end = max(end, now)
-    lines = [_line(task, start or 0.0) for task in tasks]
+    lines = [line(task, start or 0.0) for task in tasks]
     out = _folded(lines) if fold else tuple(lines)
     if start is None or end is None:
         return Timeline(None, None, out, (), ())
@@ -128,7 +128,7 @@ def _ends(span: Span) -> tuple[float, float | None] | None:
     return begin, None if finish is None else max(begin, finish)
 
 
-def _line(task: Row, start: float) -> Line:
+def line(task: Row, start: float) -> Line:
     bars = []
     for span in task.attempts:
         ends = _ends(span)
