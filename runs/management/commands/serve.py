@@ -95,4 +95,4 @@ def _start_worker() -> None:
         supervisor.stop()
         return defer.Deferred.fromFuture(working)
 
-    reactor.addSystemEventTrigger("before", "shutdown", cast(Any, stop))
+    cast(Any, reactor).addSystemEventTrigger("before", "shutdown", stop)
