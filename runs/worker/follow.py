@@ -350,15 +350,17 @@ class Follower:
             self._asked += 1
 
     async def _settle(self, answer: api.Status) -> None:
-        payload = {**answer.payload, "event_type": events.STATUS_REPORT, "status": answer.status}
-        found = decode.decode(dumps(payload), self._address, time.time())
-        if isinstance(found, Event):
-            report = events.typed(
-                found.payload, digest=found.digest, received_at=found.received_at, flags=found.flags, from_status=True
-            )
-            masked = self._masked(report)
-            await self._write([masked], state.apply(self._state, masked))
-            self._linger_until = time.time() + settings.LINGER_SECONDS
+        bare = {"event_type": events.STATUS_REPORT, "status": answer.status}
+        found = decode.decode(dumps({**answer.payload, **bare}), self._address, time.time())
+        if not isinstance(found, Event):  # what else it holds cannot be kept; its word counts all the same
+            found = decode.decode(dumps(bare), self._address, time.time())
+        assert isinstance(found, Event)
+        report = events.typed(
+            found.payload, digest=found.digest, received_at=found.received_at, flags=found.flags, from_status=True
+        )
+        masked = self._masked(report)
+        await self._write([masked], state.apply(self._state, masked))
+        self._linger_until = time.time() + settings.LINGER_SECONDS
 
     # --- the end ------------------------------------------------------------------------------------------------
 
