@@ -12,6 +12,8 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 
 from tests.browser.sites import ROOT, Site, prepare
 
+pytest.register_assert_rewrite("tests.browser.looking")
+
 # Chrome tells of the policy twice: the event names the directive, the console only says that something was refused.
 WATCH_POLICY = """
   document.addEventListener("securitypolicyviolation", (event) => {

@@ -1,5 +1,6 @@
 """A whole Stepline in a process of its own: `manage.py serve` on a free port, with a data folder of its own."""
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -102,7 +104,7 @@ class Site:
     def launch(self, flow_name: str, run_name: str = "") -> str:
         """Launch a workflow with its default inputs; the path of its run's page."""
         run_name = run_name or f"run-{time.time_ns()}"
-        answer = self.post(f"/launch/?flow={flow_name}", run_name=run_name, mode="json", inputs="{}")
+        answer = self.post(f"/launch/?flow={quote(flow_name)}", run_name=run_name, mode="json", inputs="{}")
         assert answer.status_code == 302, answer.text
         return answer.headers["Location"]
 
@@ -112,3 +114,12 @@ class Site:
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+    def save_workflow(self, upstream: str, definition: dict[str, Any], flow_name: str) -> None:
+        """Save a definition for the upstream of this name."""
+        page = self.client.get("/workflows/new/").text
+        found = re.search(rf'<option value="(\d+)"[^>]*>{re.escape(upstream)}<', page)
+        assert found, page
+        fields = {"upstream": found[1], "flow_name": flow_name, "definition": json.dumps(definition)}
+        answer = self.post("/workflows/new/", **fields)
+        assert answer.status_code == 302, answer.text
