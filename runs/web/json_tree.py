@@ -36,7 +36,7 @@ def _node(value: Any, depth: int, budget: _Budget) -> SafeString:
 def _branch(rows: list[tuple[Any, Any]], opening: str, closing: str, depth: int, budget: _Budget) -> SafeString:
     if not rows:
         return format_html('<span class="j-empty">{}{}</span>', opening, closing)
-    items = []
+    items: list[SafeString] = []
     for key, item in rows:
         if budget.left <= 0:
             items.append(format_html('<li class="j-more">… {} more; see the raw event</li>', len(rows) - len(items)))

@@ -9,8 +9,8 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -23,12 +23,14 @@ from runs.models import Run
 from runs.web import render
 
 POLL_SECONDS = 3.0  # the layer may lose a ring; then this finds the change
-REJOIN_SECONDS = 3600.0  # a layer forgets its members after a day, or after one lost message
+REJOIN_SECONDS = 60.0  # a layer forgets its members when it restarts, after a day, or after one lost message
 HOT_EVENTS = 5  # a batch of more events than this is followed by a pause, so that a hot run gets 20 pushes a second
 HOT_PAUSE = 0.05
-CHECK_SECONDS = 2.0  # how long a session that ended may still be believed
+CHECK_SECONDS = 1.0  # between questions whose session has ended
 MAX_INBOUND = 64 * 1024
-UNAUTHENTICATED, NOT_FOUND, TOO_LARGE = 4401, 4404, 4413
+# A page acknowledges each message, so a hot run brings 20 a second; a page that has just connected sends a few more.
+INBOUND_A_SECOND, INBOUND_BURST = 50.0, 100.0
+UNAUTHENTICATED, NOT_FOUND, TOO_LARGE, TOO_MANY = 4401, 4404, 4413, 4429
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ class Feed:
         """What `read` gives; sockets at the same place share one reading until the next ring."""
         if place not in self._batches:
             self._batches[place] = asyncio.create_task(reading(read))
-        return await asyncio.shield(self._batches[place])  # type: ignore[no-any-return]
+        return await asyncio.shield(self._batches[place])
 
     def _wake(self) -> None:
         self._batches.clear()
@@ -83,15 +85,16 @@ class Feed:
 
     async def _hear(self) -> None:
         layer = publish.layer()
-        channel = await layer.new_channel("feed")
-        await layer.group_add(self.group, channel)
-        rejoin = time.monotonic() + REJOIN_SECONDS
+        channel = await layer.new_channel()
         try:
-            self._wake()  # joined first, then read
-            while time.monotonic() < rejoin:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(layer.receive(channel), POLL_SECONDS)
-                self._wake()
+            while True:
+                await layer.group_add(self.group, channel)
+                rejoin = time.monotonic() + REJOIN_SECONDS
+                self._wake()  # joined first, then read
+                while time.monotonic() < rejoin:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(layer.receive(channel), POLL_SECONDS)
+                    self._wake()
         finally:
             with contextlib.suppress(Exception):
                 await layer.group_discard(self.group, channel)
@@ -113,7 +116,47 @@ class Feeds:
             del self._feeds[feed.group]
 
 
+class Pass(NamedTuple):
+    """What let a socket in. When any of it is no longer so, the socket is closed."""
+
+    session: str
+    user: int
+    role: str
+    password: str
+
+
+class Doorkeeper:
+    """Asks, for all sockets of this process at once, whose session has ended or whose user has changed."""
+
+    def __init__(self) -> None:
+        self._inside: dict[LiveConsumer, Pass] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def admit(self, socket: "LiveConsumer", what: Pass) -> None:
+        self._inside[socket] = what
+        if self._task is None:
+            self._task = asyncio.create_task(self._watch())
+
+    def leave(self, socket: "LiveConsumer") -> None:
+        self._inside.pop(socket, None)
+        if not self._inside and self._task:
+            self._task.cancel()
+            self._task = None
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                good = await reading(_still_good, frozenset(self._inside.values()))
+                gone = [socket for socket, what in self._inside.items() if what not in good]
+                for socket in gone:
+                    await socket.close(code=UNAUTHENTICATED)
+            except Exception as error:
+                logger.warning("sessions could not be checked: %s: %s", type(error).__name__, error)
+
+
 FEEDS = Feeds()
+DOORKEEPER = Doorkeeper()
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
@@ -125,18 +168,20 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.wake, self.place = asyncio.Event(), asyncio.Event()
         self.feed: Feed | None = None
         self.pushing: asyncio.Task[None] | None = None
-        self.checked = time.monotonic()
-        user = self.scope.get("user")
-        await self.accept()
-        if user is None or not user.is_authenticated:
+        self.allowance, self.allowed_at = INBOUND_BURST, time.monotonic()
+        user, session = self.scope.get("user"), self.scope.get("session")
+        await self.accept()  # first: a browser learns a close code only of a socket that was open
+        if user is None or session is None or not user.is_authenticated:
             await self.close(code=UNAUTHENTICATED)
         elif not await self.prepare():
             await self.close(code=NOT_FOUND)
         else:
+            DOORKEEPER.admit(self, Pass(session.session_key or "", user.pk, user.role, user.password))
             self.feed = FEEDS.join(self.group, self.wake)
             self.pushing = asyncio.create_task(self._push())
 
     async def disconnect(self, code: int) -> None:
+        DOORKEEPER.leave(self)
         if self.pushing:
             self.pushing.cancel()
         if self.feed:
@@ -145,6 +190,12 @@ class LiveConsumer(AsyncWebsocketConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if text_data is None or len(text_data) > MAX_INBOUND:
             await self.close(code=TOO_LARGE)
+            return
+        now = time.monotonic()
+        earned = (now - self.allowed_at) * INBOUND_A_SECOND
+        self.allowance, self.allowed_at = min(INBOUND_BURST, self.allowance + earned) - 1, now
+        if self.allowance < 0:
+            await self.close(code=TOO_MANY)
             return
         try:
             said = json.loads(text_data)
@@ -161,8 +212,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 events = await self._answer()
                 if events > HOT_EVENTS:
                     await asyncio.sleep(HOT_PAUSE)
-        except asyncio.CancelledError:
-            raise
+        except Run.DoesNotExist:
+            await self.close(code=NOT_FOUND)
         except Exception:
             logger.exception("live socket of %s failed; the browser connects again", self.group)
             await self.close(code=1011)
@@ -171,11 +222,6 @@ class LiveConsumer(AsyncWebsocketConsumer):
         """Wait until there is something new, and send it. Returns how many events it carried."""
         while True:
             self.wake.clear()
-            if time.monotonic() - self.checked > CHECK_SECONDS:
-                if not await reading(_still_signed_in, self.scope):
-                    await self.close(code=UNAUTHENTICATED)
-                    return 0
-                self.checked = time.monotonic()
             if found := await self.batch():
                 html, events = found
                 await self.send(text_data=html)
@@ -260,9 +306,11 @@ def _number(value: Any) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
-def _still_signed_in(scope: dict[str, Any]) -> bool:
-    session, user = scope["session"], scope["user"]
-    return (
-        Session.objects.filter(session_key=session.session_key, expire_date__gt=timezone.now()).exists()
-        and User.objects.filter(pk=user.pk, is_active=True).exists()
-    )
+def _still_good(passes: Iterable[Pass]) -> set[Pass]:
+    """Those whose session goes on and whose user is active, with the same role and password as then."""
+    asked = list(passes)
+    sessions = Session.objects.filter(session_key__in={one.session for one in asked}, expire_date__gt=timezone.now())
+    users = User.objects.filter(pk__in={one.user for one in asked}, is_active=True)
+    going_on = set(sessions.values_list("session_key", flat=True))
+    as_then = {pk: (role, password) for pk, role, password in users.values_list("pk", "role", "password")}
+    return {one for one in asked if one.session in going_on and as_then.get(one.user) == (one.role, one.password)}

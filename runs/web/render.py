@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -16,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from runs.models import Event, Gap, Run, Task
 from runs.templatetags.rows import span
-from runs.web.json_tree import chips, tree
+from runs.web.json_tree import tree
 
 LOG_FIRST = 200  # events that the first page shows
 BATCH = 300  # events and tasks that one message carries at most
@@ -80,14 +81,16 @@ def task_row(task: Task, run: Run, axis: Axis, gaps: list[Gap]) -> SafeString:
         task.status,
         task.name,
         task.key,
-        _quoted(task.key),
+        quote(task.key, safe=""),
         " · ".join(filter(None, (task.name, task.tag if task.tag != task.name else "", task.function, why))),
         icon,
         task.status,
         task.name,
         task.status,
         words,
-        format_html('<span class="t-tries" title="{} attempts">↻ x{}</span>', attempts, attempts) if attempts > 1 else "",
+        format_html('<span class="t-tries" title="{} attempts">↻ x{}</span>', attempts, attempts)
+        if attempts > 1
+        else "",
         format_html('<span data-since="{}">{}</span>', f"{since:.3f}", span(max(0.0, time.time() - since)))
         if running and since is not None
         else span(task.duration)
@@ -154,7 +157,7 @@ def event_row(event: Event) -> SafeString:
         '<li id="e-{}" class="event" data-seq="{}"><details data-src="{}"><summary>'
         '<span class="e-seq">{}</span>{}<i class="icon i-{} state s-{}"></i>'
         '<span class="e-type" title="{}">{}</span> <span class="e-task">{}</span>{}{}</summary>'
-        '<div class="e-body" data-empty></div></details></li>',
+        '<div class="e-body" data-empty hx-morph-skip></div></details></li>',
         event.seq,
         event.seq,
         reverse("run-event", args=[event.run_id, event.seq]),
@@ -183,12 +186,6 @@ def time_tag(seconds: float | None, form: str = "full") -> SafeString:
     text = at.strftime("%H:%M:%S" if form != "full" else "%Y-%m-%d %H:%M:%S UTC")
     iso = at.replace(tzinfo=None).isoformat(timespec="milliseconds")
     return format_html('<time datetime="{}Z" data-form="{}">{}</time>', iso, form, text)
-
-
-def _quoted(key: str) -> str:
-    from urllib.parse import quote
-
-    return quote(key, safe="")
 
 
 # --- regions --------------------------------------------------------------------------------------------------
@@ -220,7 +217,7 @@ def facts_of(run: Run, gaps: list[Gap]) -> dict[str, Any]:
         "connection_at": time_tag(run.connection_since, "short"),
         "gap_rows": [
             {"reason": gap.reason, "detail": gap.detail, "after": gap.after_seq,
-             "from": time_tag(gap.started_at, "short") if gap.started_at is not None else "", 
+             "from": time_tag(gap.started_at, "short") if gap.started_at is not None else "",
              "to": time_tag(gap.ended_at, "short") if gap.ended_at is not None else ""}
             for gap in gaps
         ],
@@ -308,8 +305,9 @@ def body(run: Run, task_key: str = "") -> str:
     """All that lies below the site's header: what the first page shows, and what a page too old to mend gets."""
     gaps = gaps_of(run)
     axis = axis_of(run)
-    tasks = list(run.tasks.order_by("position")[:TASKS_MOST])
-    events = list(run.events.order_by("-seq").defer("payload")[:LOG_FIRST])[::-1]
+    # What came after `run` was read is left to the first update, which would draw it a second time.
+    tasks = list(run.tasks.filter(added_rev__lte=run.rev).order_by("position")[:TASKS_MOST])
+    events = list(run.events.filter(seq__lte=run.last_seq).order_by("-seq").defer("payload")[:LOG_FIRST])[::-1]
     return render_to_string(
         "runs/_body.html",
         {
@@ -347,22 +345,23 @@ def _partial(target: str, swap: str, html: str | SafeString) -> SafeString:
 
 
 def run_changes(run_id: int, since: int, rev: int, task_key: str) -> tuple[str, int] | None:
-    """What a page at this place lacks, as one message, and how many events it carries; None when it lacks nothing."""
-    run = read_run(run_id)
-    if rev >= run.rev and since >= run.last_seq:
+    """What a page at this place lacks, as one message, and how many events it carries; None when it lacks nothing.
+
+    Rows are written while this reads. The page is told a rev that neither the tasks (read in one statement, after that
+    rev) nor the run's row (read last) can be older than, so that nothing is left out and no row comes twice.
+    Raises Run.DoesNotExist.
+    """
+    place = Run.objects.filter(pk=run_id).values_list("rev", "last_seq").first()
+    if place is None:
+        raise Run.DoesNotExist(f"There is no run {run_id}.")
+    if (rev, since) == place:
         return None
-    if rev < run.reset_rev or since > run.last_seq:
-        return "".join((_partial("#run", "innerHTML", body(run, task_key)), _partial("#sync", "outerHTML", sync(run.last_seq, run.rev, task_key)))), 0  # fmt: skip
+    changed, reached = _changed_tasks(run_id, rev, place[0])
+    events = list(Event.objects.heads().after(run_id, since, BATCH))
+    run = read_run(run_id)
+    if rev < run.reset_rev or rev > run.rev or since > run.last_seq:
+        return _everything(run, task_key), 0
     gaps, axis = gaps_of(run), axis_of(run)
-    events = list(run.events.filter(seq__gt=since).order_by("seq").defer("payload")[:BATCH])
-    changed = list(run.tasks.filter(rev__gt=rev, position__lt=TASKS_MOST).order_by("rev", "position")[: BATCH + 1])
-    if len(changed) > BATCH:  # up to a whole rev, so that the next batch begins where this one ends
-        cut = changed[BATCH].rev
-        whole = [task for task in changed if task.rev < cut]
-        changed = whole or list(run.tasks.filter(rev=cut, position__lt=TASKS_MOST).order_by("position"))
-        reached = changed[-1].rev
-    else:
-        reached = run.rev
     new = sorted((task for task in changed if task.added_rev > rev), key=lambda task: task.position)
     facts = facts_of(run, gaps)
     parts = [
@@ -374,17 +373,40 @@ def run_changes(run_id: int, since: int, rev: int, task_key: str) -> tuple[str, 
     if new:
         parts.append(_partial("#rows", "beforeend", "".join(task_row(task, run, axis, gaps) for task in new)))
     parts += [
-        _partial(f"#task-{task.pk}", "outerHTML", task_row(task, run, axis, gaps))
+        _partial(f"#task-{task.pk}", "outerMorph", task_row(task, run, axis, gaps))
         for task in changed
         if task.added_rev <= rev
     ]
     if events:
         parts.append(_partial("#log", "beforeend", "".join(map(event_row, events))))
     if task_key and any(task.key == task_key for task in changed):
-        parts.append(_partial("#drawer", "innerHTML", drawer(run, task_key)))
+        parts.append(_partial("#drawer", "innerMorph", drawer(run, task_key)))
     seq = events[-1].seq if events else since
     parts.append(_partial("#sync", "outerHTML", sync(seq, reached, task_key)))
     return "".join(parts), len(events)
+
+
+def _changed_tasks(run_id: int, rev: int, known: int) -> tuple[list[Task], int]:
+    """The tasks that changed after `rev`, at most about BATCH, and the rev up to which these are all.
+
+    `known`: a rev that the run had before this reads.
+    """
+    rows = Task.objects.filter(run_id=run_id, rev__gt=rev, position__lt=TASKS_MOST)
+    changed = list(rows.order_by("rev", "position")[: BATCH + 1])
+    if len(changed) <= BATCH:
+        return changed, max([known, *(task.rev for task in changed)])
+    cut = changed[BATCH].rev  # up to a whole rev, so that the next batch begins where this one ends
+    whole = [task for task in changed if task.rev < cut]
+    if whole:
+        return whole, whole[-1].rev
+    every = list(rows.order_by("rev", "position"))  # one write changed more than a batch; a page's rows at most
+    return every, max([known, *(task.rev for task in every)])
+
+
+def _everything(run: Run, task_key: str) -> str:
+    return _partial("#run", "innerHTML", body(run, task_key)) + _partial(
+        "#sync", "outerHTML", sync(run.last_seq, run.rev, task_key)
+    )
 
 
 def list_changes(revs: dict[int, int], newest: int, told: int) -> tuple[str, int] | None:
@@ -402,12 +424,11 @@ def list_changes(revs: dict[int, int], newest: int, told: int) -> tuple[str, int
     )
     now = {**revs, **{run.pk: run.rev for run in runs}}
     count = format_html(
-        '<span id="list-sync"><input type="hidden" name="newest" value="{}"><input type="hidden" name="revs" value="{}">'
+        '<span id="list-sync"><input type="hidden" name="newest" value="{}">'
+        '<input type="hidden" name="revs" value="{}">'
         '<data id="fresh" value="{}"></data></span>',
         newest,
         ",".join(f"{run_id}:{rev}" for run_id, rev in now.items()),
         f"{len(fresh)}{'+' if len(fresh) == 100 else ''}",
     )
     return rows + _partial("#list-sync", "outerHTML", count), latest
-
-

@@ -78,7 +78,8 @@ def event(request: HttpRequest, run_id: int, seq: int) -> HttpResponse:
     size = len(found.payload)
     return HttpResponse(
         format_html(
-            '<p class="e-about"><code>{}</code> <span class="muted">received {}</span> <span class="muted">{} bytes</span> '
+            '<p class="e-about"><code>{}</code> <span class="muted">received {}</span> '
+            '<span class="muted">{} bytes</span> '
             '<button type="button" class="small" data-copy="{}">Copy JSON</button></p>{}',
             found.event_type,
             regions.time_tag(found.received_at, "clock"),

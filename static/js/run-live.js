@@ -42,13 +42,19 @@
       return;
     }
     downSince ??= new Date();
-    link.state = "reconnecting";
-    link.text = `Reconnecting since ${downSince.toTimeString().slice(0, 5)}`;
+    const since = downSince.toTimeString().slice(0, 5);
+    link.state = code >= 4000 ? "closed" : "reconnecting";
+    link.text = code >= 4000 ? `Closed at ${since}, reload to go on` : `Reconnecting since ${since}`;
     show();
   });
   live.addEventListener("htmx:ws:after:message:incoming", () => {
     window.stepline?.localise(document);
     show();
+  });
+
+  // What the reader has opened or closed stays so when its surroundings are drawn again.
+  htmx.registerExtension("keep-open", {
+    htmx_before_morph_attr: (element, detail) => !(element.localName === "details" && detail.attrName === "open"),
   });
 
   // Back to the list as it was left.

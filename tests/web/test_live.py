@@ -1,0 +1,401 @@
+"""Live updates: a page gets what it lacks, once, in order, whatever is lost on the way; and nobody else gets it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import F
+
+from accounts.models import User
+from runs import publish
+from runs.models import Event, Run, Task
+from runs.web import live, render
+from tests.factories import START, make_run, make_task, make_user
+from tests.web.live_page import Page, cookie_of, parts_of, socket_to
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@sync_to_async(thread_sensitive=False)
+def in_thread[R](function: Callable[[], R]) -> R:
+    return function()
+
+
+@transaction.atomic
+def write(run: Run, *, events: int = 0, tasks: dict[str, str] | None = None, **fields: Any) -> None:
+    """One write of a follower: rev goes up, tasks come or change, events are added."""
+    rev = Run.objects.get(pk=run.pk).rev + 1
+    for key, status in (tasks or {}).items():
+        found = Task.objects.filter(run=run, key=key).first()
+        attempts = [{"started_at": START, "finished_at": None, "status": status, "inferred": False}]
+        if found:
+            Task.objects.filter(pk=found.pk).update(status=status, attempts=attempts, rev=rev)
+        else:
+            make_task(run, key, status=status, attempts=attempts, rev=rev, added_rev=rev)
+    seq = Run.objects.get(pk=run.pk).last_seq
+    Event.objects.bulk_create(
+        Event(
+            run=run, seq=seq + n, event_type="task_started", timestamp=START + n, received_at=START + n,
+            digest=f"{seq + n:032x}", payload='{"a":1}',
+        )
+        for n in range(1, events + 1)
+    )  # fmt: skip
+    Run.objects.filter(pk=run.pk).update(rev=rev, last_seq=F("last_seq") + events, **fields)
+
+
+@asynccontextmanager
+async def opened(run: Run, user: User | None = None, task: str = "") -> AsyncIterator[Page]:
+    """A page of this run as a browser opens it: first the HTML, then the socket, then what it has."""
+
+    def first() -> tuple[str, str]:
+        found = render.read_run(run.pk)
+        html = render.body(found, task) + render.sync(found.last_seq, found.rev, task)
+        return html, cookie_of(user or make_user())
+
+    html, cookie = await in_thread(first)
+    socket = socket_to(f"/live/runs/{run.pk}/", cookie)
+    connected, _ = await socket.connect()
+    assert connected
+    page = Page(html, socket)
+    await page.acknowledge()
+    try:
+        yield page
+    finally:
+        await socket.disconnect()
+
+
+async def until(page: Page, ready: Callable[[], bool]) -> None:
+    while not ready():
+        await page.take()
+        await page.acknowledge()
+
+
+@pytest.fixture
+def run() -> Run:
+    run = make_run()
+    write(run, tasks={"fetch": "running", "clean": "pending"}, events=2)
+    return Run.objects.get(pk=run.pk)
+
+
+async def test_a_change_reaches_the_page_with_the_ring(run: Run) -> None:
+    async with opened(run) as page:
+        await in_thread(lambda: write(run, tasks={"fetch": "succeeded", "report": "pending"}, events=1))
+        await publish.ring({run.pk})
+        await page.take()
+    assert page.events == [1, 2, 3]
+    assert ["succeeded" in row for row in page.tasks.values()] == [True, False, False]
+
+
+async def test_a_page_that_lacks_nothing_gets_nothing(run: Run) -> None:
+    async with opened(run) as page:
+        await publish.ring({run.pk})
+        assert await page.socket.receive_nothing(0.3)
+
+
+async def test_nothing_more_is_sent_before_the_acknowledgement(run: Run) -> None:
+    async with opened(run) as page:
+        await in_thread(lambda: write(run, events=1))
+        await publish.ring({run.pk})
+        await page.take()
+        for _ in range(3):
+            await in_thread(lambda: write(run, events=1))
+            await publish.ring({run.pk})
+        assert await page.socket.receive_nothing(0.3)
+        await page.acknowledge()
+        await page.take()
+    assert page.events == [1, 2, 3, 4, 5, 6], "what came meanwhile comes in one message"
+
+
+async def test_a_lost_ring_costs_only_the_time_of_a_poll(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "POLL_SECONDS", 0.05)
+    async with opened(run) as page:
+        await in_thread(lambda: write(run, events=1))
+        await page.take()
+    assert page.events == [1, 2, 3]
+
+
+async def test_a_page_that_comes_back_gets_what_it_missed(run: Run) -> None:
+    async with opened(run) as page:
+        pass
+    await in_thread(lambda: write(run, tasks={"report": "running"}, events=2))
+    cookie = await in_thread(lambda: cookie_of(make_user()))
+    page.socket = socket_to(f"/live/runs/{run.pk}/", cookie)
+    await page.socket.connect()
+    await page.acknowledge()
+    await page.take()
+    await page.socket.disconnect()
+    assert page.events == [1, 2, 3, 4]
+    assert len(page.tasks) == 3
+
+
+async def test_a_flood_comes_in_batches_and_whole(run: Run) -> None:
+    await in_thread(lambda: write(run, tasks={f"t{n}": "running" for n in range(50)}))
+    async with opened(run) as page:
+        await in_thread(lambda: write(run, events=render.BATCH * 2 + 10))
+        await publish.ring({run.pk})
+        await until(page, lambda: len(page.events) >= render.BATCH * 2 + 12)
+    assert page.events == list(range(1, render.BATCH * 2 + 13))
+    assert page.messages == 3
+
+
+async def test_many_changed_tasks_of_one_write_are_not_cut_apart(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "BATCH", 5)
+    async with opened(run) as page:
+        await in_thread(lambda: write(run, tasks={f"a{n}": "running" for n in range(4)}))
+        await in_thread(lambda: write(run, tasks={f"b{n}": "running" for n in range(9)}))
+        await publish.ring({run.pk})
+        await until(page, lambda: len(page.tasks) == 15)
+        assert await page.socket.receive_nothing(0.2)
+    assert page.messages == 2
+
+
+async def test_live_changes_lead_to_the_page_that_a_reload_would_show(run: Run) -> None:
+    async with opened(run) as page:
+
+        async def follow() -> None:
+            while True:
+                await page.take(30)
+                await page.acknowledge()
+
+        following = asyncio.create_task(follow())
+        states = ["running", "failed", "running", "succeeded"]
+        for n in range(40):
+            tasks = {f"t{n // 3}": states[n % 4], f"u{n % 7}": states[n % 3]}
+            await in_thread(lambda tasks=tasks, n=n: write(run, tasks=tasks, events=n % 4))  # type: ignore[misc]
+            await publish.ring({run.pk})
+        last = await in_thread(lambda: Run.objects.get(pk=run.pk))
+        while (page.said["rev"], page.said["since"]) != (str(last.rev), str(last.last_seq)):
+            assert not following.done(), following.result()
+            await asyncio.sleep(0.02)
+        following.cancel()
+    fresh = await in_thread(lambda: render.body(render.read_run(run.pk)))
+    reloaded = Page(fresh, page.socket)
+    shown = {task: row.split('class="', 1)[1].split('"')[0] for task, row in page.tasks.items()}
+    expected = {task: row.split('class="', 1)[1].split('"')[0] for task, row in reloaded.tasks.items()}
+    assert shown == expected
+    assert list(page.tasks) == list(reloaded.tasks)
+    assert page.events[-len(reloaded.events) :] == reloaded.events
+    assert page.events == list(range(1, last.last_seq + 1))
+
+
+async def test_rows_written_while_a_page_is_read_come_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = render.read_run
+    pending = {"more": True}
+
+    def read_late(run_id: int) -> Run:
+        if pending.pop("more", None):
+            write(run, tasks={"late": "running", "fetch": "succeeded"}, events=1)
+        return read(run_id)
+
+    async with opened(run) as page:
+        await in_thread(lambda: write(run, tasks={"report": "running"}, events=1))
+        monkeypatch.setattr(render, "read_run", read_late)
+        await publish.ring({run.pk})
+        await until(page, lambda: len(page.tasks) == 4)
+    assert page.events == [1, 2, 3, 4]
+
+
+async def test_a_page_older_than_a_reset_is_drawn_anew(run: Run) -> None:
+    async with opened(run) as page:
+
+        def reset() -> None:
+            Task.objects.filter(run=run, key="clean").delete()
+            write(run, tasks={"fetch": "failed"}, reset_rev=Run.objects.get(pk=run.pk).rev + 1)
+
+        await in_thread(reset)
+        await publish.ring({run.pk})
+        message = await page.take()
+    assert "#run" in parts_of(message)
+    assert len(page.tasks) == 1
+
+
+async def test_the_open_drawer_follows_its_task(run: Run) -> None:
+    async with opened(run, task="fetch") as page:
+        await in_thread(lambda: write(run, tasks={"clean": "running"}))
+        await publish.ring({run.pk})
+        assert "#drawer" not in parts_of(await page.take())
+        await page.acknowledge()
+        await in_thread(lambda: write(run, tasks={"fetch": "succeeded"}))
+        await publish.ring({run.pk})
+        assert "succeeded" in parts_of(await page.take())["#drawer"]
+
+
+async def test_sockets_at_the_same_place_share_one_reading(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings: list[tuple[int, int]] = []
+    changes = render.run_changes
+
+    def counted(run_id: int, since: int, rev: int, task: str) -> tuple[str, int] | None:
+        found = changes(run_id, since, rev, task)
+        if found:
+            readings.append((since, rev))
+        return found
+
+    monkeypatch.setattr(render, "run_changes", counted)
+    async with opened(run) as one, opened(run) as two, opened(run) as three:
+        await in_thread(lambda: write(run, events=1))
+        await publish.ring({run.pk})
+        for page in (one, two, three):
+            await page.take()
+    assert len(readings) == 1
+
+
+async def test_a_slow_page_holds_up_no_other(run: Run) -> None:
+    async with opened(run) as slow, opened(run) as quick:
+        for n in range(3):
+            await in_thread(lambda: write(run, events=1))
+            await publish.ring({run.pk})
+            await until(quick, lambda n=n: quick.events[-1] == 3 + n)  # type: ignore[misc]
+        await slow.take()
+        await slow.acknowledge()
+        await until(slow, lambda: slow.events[-1] == 5)
+    assert slow.events == quick.events
+
+
+async def test_the_feed_ends_with_its_last_socket(run: Run) -> None:
+    group = publish.run_group(run.pk)
+    async with opened(run) as one, opened(run) as two:
+        await in_thread(lambda: write(run, events=1))
+        await publish.ring({run.pk})
+        await one.take()
+        await two.take()
+        assert len(live.FEEDS._feeds[group].sockets) == 2
+    assert group not in live.FEEDS._feeds
+    assert not live.DOORKEEPER._inside
+
+
+async def test_a_layer_that_fails_closes_no_socket(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        async def new_channel(self) -> str:
+            raise ConnectionError("gone")
+
+    working = publish.layer
+    monkeypatch.setattr(publish, "layer", Broken)
+    async with opened(run) as page:
+        await in_thread(lambda: write(run, events=1))
+        await page.take()  # the feed's next try wakes it
+        await page.acknowledge()
+        monkeypatch.setattr(publish, "layer", working)
+        await in_thread(lambda: write(run, events=1))
+        await page.take()
+    assert page.events == [1, 2, 3, 4]
+
+
+# --- who may listen -------------------------------------------------------------------------------------------
+
+
+async def closing(path: str, cookie: str = "", origin: str = "http://127.0.0.1:8000") -> int | None:
+    """The code with which the server closes, or None when the connection was not even accepted."""
+    socket = socket_to(path, cookie, origin)
+    connected, _ = await socket.connect()
+    if not connected:
+        return None
+    said = await socket.receive_output(10)
+    assert said["type"] == "websocket.close"
+    return int(said["code"])
+
+
+@pytest.mark.parametrize("path", ["/live/runs/{}/", "/live/runs/"])
+async def test_nobody_listens_without_signing_in(run: Run, path: str) -> None:
+    assert await closing(path.format(run.pk)) == live.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "https://127.0.0.1.evil.example",
+        "null",
+        "",
+        "http://127.0.0.1:8000@evil.example",
+        "file://",
+    ],
+)
+async def test_nobody_listens_from_another_site(run: Run, origin: str) -> None:
+    cookie = await in_thread(lambda: cookie_of(make_user()))
+    assert await closing(f"/live/runs/{run.pk}/", cookie, origin) is None
+
+
+async def test_a_run_that_is_not_there_is_said_to_be_so() -> None:
+    cookie = await in_thread(lambda: cookie_of(make_user()))
+    assert await closing("/live/runs/123456789/", cookie) == live.NOT_FOUND
+
+
+LEAVING: dict[str, Callable[[User], Any]] = {
+    "signing out": lambda user: Session.objects.all().delete(),
+    "being disabled": lambda user: User.objects.filter(pk=user.pk).update(is_active=False),
+    "a lower role": lambda user: User.objects.filter(pk=user.pk).update(role="viewer"),
+    "a new password": lambda user: User.objects.filter(pk=user.pk).update(password="md5$other"),
+}
+
+
+@pytest.mark.parametrize("leaving", LEAVING)
+async def test_a_socket_ends_with(run: Run, monkeypatch: pytest.MonkeyPatch, leaving: str) -> None:
+    assert live.CHECK_SECONDS < 2
+    monkeypatch.setattr(live, "CHECK_SECONDS", 0.05)
+    user = await in_thread(lambda: make_user("operator"))
+    async with opened(run, user) as page, opened(run, await in_thread(lambda: make_user("viewer"))) as other:
+        assert await page.socket.receive_nothing(0.2)
+        await in_thread(lambda: LEAVING[leaving](user))
+        said = await page.socket.receive_output(10)
+        assert said == {"type": "websocket.close", "code": live.UNAUTHENTICATED}
+        if leaving != "signing out":
+            assert await other.socket.receive_nothing(0.2)
+
+
+@pytest.mark.parametrize(
+    "text", [" ", "{", "[]", "null", '{"since":-1,"rev":0}', '{"since":"x"}', "[" * 30_000, '{"since":1e400,"rev":{}}']
+)
+async def test_nonsense_is_passed_over(run: Run, text: str) -> None:
+    async with opened(run) as page:
+        await page.socket.send_to(text_data=text)
+        await in_thread(lambda: write(run, events=1))
+        await publish.ring({run.pk})
+        await page.take()
+    assert page.events == [1, 2, 3]
+
+
+async def test_what_is_too_large_or_binary_ends_the_socket(run: Run) -> None:
+    for message in ({"text_data": "x" * (live.MAX_INBOUND + 1)}, {"bytes_data": b"{}"}):
+        async with opened(run) as page:
+            await page.socket.send_to(**message)  # type: ignore[arg-type]
+            assert (await page.socket.receive_output(10))["code"] == live.TOO_LARGE
+
+
+async def test_a_flood_of_messages_ends_the_socket(run: Run) -> None:
+    async with opened(run) as page:
+        for _ in range(int(live.INBOUND_BURST) * 2):
+            await page.socket.send_to(text_data="{}")
+        assert (await page.socket.receive_output(10))["code"] == live.TOO_MANY
+
+
+# --- the list -------------------------------------------------------------------------------------------------
+
+
+async def test_the_list_gets_the_rows_that_changed_and_the_number_of_new_runs(run: Run) -> None:
+    def prepare() -> tuple[Run, str]:
+        return make_run(upstream=run.upstream), cookie_of(make_user())
+
+    other, cookie = await in_thread(prepare)
+    socket = socket_to("/live/runs/", cookie)
+    await socket.connect()
+    said = {"newest": str(other.pk), "revs": f"{run.pk}:{run.rev},{other.pk}:{other.rev}"}
+    await socket.send_to(text_data=json.dumps(said))
+    assert await socket.receive_nothing(0.2)
+    await in_thread(lambda: write(run, status="failed"))
+    await publish.ring({run.pk})
+    parts = parts_of(await socket.receive_from(10))
+    assert set(parts) == {f"#run-{run.pk}", "#list-sync"}
+    assert f"{run.pk}:{run.rev + 1}" in parts["#list-sync"]
+    await socket.send_to(text_data=json.dumps({**said, "revs": f"{run.pk}:{run.rev + 1},{other.pk}:{other.rev}"}))
+    newer = await in_thread(lambda: make_run(upstream=run.upstream))
+    await publish.ring({newer.pk})
+    parts = parts_of(await socket.receive_from(10))
+    assert set(parts) == {"#list-sync"}
+    assert '<data id="fresh" value="1">' in parts["#list-sync"]
+    await socket.disconnect()
