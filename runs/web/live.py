@@ -250,7 +250,6 @@ class RunConsumer(LiveConsumer):
         self.run_id = int(self.scope["url_route"]["kwargs"]["run_id"])
         self.group = publish.run_group(self.run_id)
         self.since = self.rev = 0
-        self.task = ""
         return await reading(Run.objects.filter(pk=self.run_id).exists)
 
     def acknowledged(self, said: dict[str, Any]) -> bool:
@@ -258,13 +257,12 @@ class RunConsumer(LiveConsumer):
         if since is None or rev is None:
             return False
         self.since, self.rev = since, rev
-        self.task = str(said.get("task") or "")[:300]
         return True
 
     async def batch(self) -> tuple[str, int] | None:
         assert self.feed
-        run_id, since, rev, task = self.run_id, self.since, self.rev, self.task
-        return await self.feed.shared((since, rev, task), lambda: render.run_changes(run_id, since, rev, task))
+        run_id, since, rev = self.run_id, self.since, self.rev
+        return await self.feed.shared((since, rev), lambda: render.run_changes(run_id, since, rev))
 
 
 class ListConsumer(LiveConsumer):

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from runs.core import timeline
 from runs.models import Event, Gap, Run, Task
 from runs.templatetags.rows import span
 from runs.web.json_tree import tree
@@ -71,7 +72,7 @@ def task_row(task: Task, run: Run, axis: Axis, gaps: list[Gap]) -> SafeString:
     running = task.status == "running"
     since = next((one["started_at"] for one in reversed(task.attempts) if one["status"] == "running"), None)
     return format_html(
-        '<li id="task-{}" class="task s-{}{}" data-state="{}" data-name="{}" data-key="{}">'
+        '<li id="task-{}" class="task s-{}{}" data-state="{}" data-name="{}" data-key="{}" data-rev="{}">'
         '<a class="t-name" href="?task={}" title="{}">'
         '<i class="icon i-{} state s-{}"></i><span class="t-word">{}</span><span class="sr">, {} {}</span></a>{}'
         '<span class="t-time">{}</span>{}</li>',
@@ -81,6 +82,7 @@ def task_row(task: Task, run: Run, axis: Axis, gaps: list[Gap]) -> SafeString:
         task.status,
         task.name,
         task.key,
+        task.rev,
         quote(task.key, safe=""),
         " · ".join(filter(None, (task.name, task.tag if task.tag != task.name else "", task.function, why))),
         icon,
@@ -101,23 +103,25 @@ def task_row(task: Task, run: Run, axis: Axis, gaps: list[Gap]) -> SafeString:
 
 
 def _bar(task: Task, axis: Axis, gaps: list[Gap]) -> SafeString:
+    """The task's attempts over the gaps of our own connection, in seconds since the run's start."""
     parts = []
     for gap in gaps:
-        x0 = (gap.started_at if gap.started_at is not None else axis.start) - axis.start
-        x1 = gap.ended_at - axis.start if gap.ended_at is not None else NEVER
+        x0 = 0.0 if gap.started_at is None else max(0.0, gap.started_at - axis.start)
+        x1 = NEVER if gap.ended_at is None else gap.ended_at - axis.start
         if x1 > x0:
-            parts.append(("gap", max(0.0, x0), x1 - max(0.0, x0)))
-    for attempt in task.attempts:
-        end, begin = attempt["finished_at"], attempt["started_at"]
-        begin = end if begin is None else begin
-        if begin is None:
-            continue
-        state = attempt["status"] + (" inferred" if attempt["inferred"] else "")
-        last = attempt is task.attempts[-1]
-        if not last and attempt["status"] == "failed":
-            state += " retried"
-        x0 = max(0.0, begin - axis.start)
-        parts.append((state, x0, NEVER if end is None else max(0.0, end - axis.start - x0)))
+            parts.append(("gap", x0, x1 - x0))
+    spans = tuple(
+        timeline.Span(one["started_at"], one["finished_at"], one["status"], one["inferred"]) for one in task.attempts
+    )
+    bars = timeline.line(timeline.Row(task.key, task.name, spans), axis.start).bars
+    for place, bar in enumerate(bars):
+        words = [bar.status]
+        if bar.inferred:
+            words.append("inferred")
+        if bar.status == "failed" and place < len(bars) - 1:
+            words.append("retried")
+        x0 = max(0.0, bar.x0)
+        parts.append((" ".join(words), x0, NEVER if bar.x1 is None else max(0.0, bar.x1 - x0)))
     return format_html(
         '<svg class="bar" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">{}</svg>',
         f"{axis.length:.3f}",
@@ -282,6 +286,7 @@ def drawer(run: Run, key: str) -> str:
         {
             "run": run,
             "task": task,
+            "key": key,
             "input": tree(started["input"]) if "input" in started else None,
             "output": tree(output) if task.output_seq is not None else None,
             "error": tree(failed["error"]) if "error" in failed else None,
@@ -320,20 +325,17 @@ def body(run: Run, task_key: str = "") -> str:
             "earlier": events[0].seq - 1 if events else 0,
             "drawer": SafeString(drawer(run, task_key)) if task_key else "",
             "states": ("failed", "running", "succeeded", "unknown", "skipped", "pending"),
-            "task_key": task_key,
             "since_seq": run.last_seq,
         },
     )
 
 
-def sync(since: int, rev: int, task_key: str) -> SafeString:
+def sync(since: int, rev: int) -> SafeString:
     """What the page has: the acknowledgement that it sends after every message."""
     return format_html(
-        '<span id="sync"><input type="hidden" name="since" value="{}"><input type="hidden" name="rev" value="{}">'
-        '<input type="hidden" name="task" id="open-task" value="{}"></span>',
+        '<span id="sync"><input type="hidden" name="since" value="{}"><input type="hidden" name="rev" value="{}"></span>',
         since,
         rev,
-        task_key,
     )
 
 
@@ -344,7 +346,7 @@ def _partial(target: str, swap: str, html: str | SafeString) -> SafeString:
     return format_html('<hx-partial hx-target="{}" hx-swap="{}">{}</hx-partial>', target, swap, SafeString(html))
 
 
-def run_changes(run_id: int, since: int, rev: int, task_key: str) -> tuple[str, int] | None:
+def run_changes(run_id: int, since: int, rev: int) -> tuple[str, int] | None:
     """What a page at this place lacks, as one message, and how many events it carries; None when it lacks nothing.
 
     Rows are written while this reads. The page is told a rev that neither the tasks (read in one statement, after that
@@ -360,7 +362,7 @@ def run_changes(run_id: int, since: int, rev: int, task_key: str) -> tuple[str, 
     events = list(Event.objects.heads().after(run_id, since, BATCH))
     run = read_run(run_id)
     if rev < run.reset_rev or rev > run.rev or since > run.last_seq:
-        return _everything(run, task_key), 0
+        return _everything(run), 0
     gaps, axis = gaps_of(run), axis_of(run)
     new = sorted((task for task in changed if task.added_rev > rev), key=lambda task: task.position)
     facts = facts_of(run, gaps)
@@ -379,10 +381,8 @@ def run_changes(run_id: int, since: int, rev: int, task_key: str) -> tuple[str, 
     ]
     if events:
         parts.append(_partial("#log", "beforeend", "".join(map(event_row, events))))
-    if task_key and any(task.key == task_key for task in changed):
-        parts.append(_partial("#drawer", "innerMorph", drawer(run, task_key)))
     seq = events[-1].seq if events else since
-    parts.append(_partial("#sync", "outerHTML", sync(seq, reached, task_key)))
+    parts.append(_partial("#sync", "outerHTML", sync(seq, reached)))
     return "".join(parts), len(events)
 
 
@@ -403,10 +403,8 @@ def _changed_tasks(run_id: int, rev: int, known: int) -> tuple[list[Task], int]:
     return every, max([known, *(task.rev for task in every)])
 
 
-def _everything(run: Run, task_key: str) -> str:
-    return _partial("#run", "innerHTML", body(run, task_key)) + _partial(
-        "#sync", "outerHTML", sync(run.last_seq, run.rev, task_key)
-    )
+def _everything(run: Run) -> str:
+    return _partial("#run", "innerHTML", body(run)) + _partial("#sync", "outerHTML", sync(run.last_seq, run.rev))
 
 
 def list_changes(revs: dict[int, int], newest: int, told: int) -> tuple[str, int] | None:
