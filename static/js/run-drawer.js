@@ -8,44 +8,68 @@
     address.hash = "";
     return address;
   };
-  const current = () => document.getElementById("open-task")?.value || "";
+  const drawer = () => document.getElementById("drawer");
+  const head = () => drawer()?.querySelector(".drawer-head");
+  const current = () => head()?.dataset.key || "";
+  const row = (key) => document.querySelector(`#rows > [data-key="${CSS.escape(key)}"]`);
+  let fetching = false;
 
   function mark(key) {
-    for (const row of document.querySelectorAll("#rows > .open")) row.classList.remove("open");
-    if (key) document.querySelector(`#rows > [data-key="${CSS.escape(key)}"]`)?.classList.add("open");
+    for (const other of document.querySelectorAll("#rows > .open")) other.classList.remove("open");
+    if (key) row(key)?.classList.add("open");
+  }
+
+  async function fetched(key) {
+    const run = document.getElementById("run").dataset.run;
+    const answer = await fetch(`/runs/${run}/task/?key=${encodeURIComponent(key)}`).catch(() => null);
+    return answer?.ok && !answer.redirected ? answer.text() : null;
   }
 
   async function open(key, reveal) {
-    const drawer = document.getElementById("drawer");
-    const run = document.getElementById("run").dataset.run;
-    const answer = await fetch(`/runs/${run}/task/?key=${encodeURIComponent(key)}`);
-    if (!answer.ok || answer.redirected) {
+    const html = await fetched(key);
+    if (html === null) {
       location.assign(url(key));
       return;
     }
-    drawer.innerHTML = await answer.text();
-    drawer.hidden = false;
+    drawer().innerHTML = html;
+    drawer().hidden = false;
     document.getElementById("board").classList.add("with-drawer");
-    document.getElementById("open-task").value = key;
     history.replaceState(null, "", url(key));
     mark(key);
-    drawer.scrollTop = 0;
-    window.stepline.localise(drawer);
-    if (reveal) document.querySelector(`#rows > [data-key="${CSS.escape(key)}"]`)?.scrollIntoView({ block: "center" });
+    drawer().scrollTop = 0;
+    window.stepline.localise(drawer());
+    if (reveal) row(key)?.scrollIntoView({ block: "center" });
     document.dispatchEvent(new Event("run:shown"));
+  }
+
+  // The task has moved on since the drawer was drawn, or the whole page was drawn anew: what is open stays open.
+  async function refresh() {
+    const key = current() || new URLSearchParams(location.search).get("task") || "";
+    if (!key || fetching || document.hidden) return;
+    if (current() && Number(row(key)?.dataset.rev || 0) <= Number(head().dataset.rev)) return;
+    fetching = true;
+    try {
+      const html = await fetched(key);
+      if (html === null || (current() && current() !== key)) return;
+      await htmx.swap({ target: "#drawer", swap: "innerMorph", text: html, transition: false });
+      drawer().hidden = false;
+      document.getElementById("board").classList.add("with-drawer");
+      mark(key);
+      window.stepline.localise(drawer());
+    } finally {
+      fetching = false;
+    }
   }
 
   function close() {
     const key = current();
-    const drawer = document.getElementById("drawer");
-    if (drawer.hidden) return;
-    drawer.hidden = true;
-    drawer.replaceChildren();
+    if (drawer().hidden) return;
+    drawer().hidden = true;
+    drawer().replaceChildren();
     document.getElementById("board").classList.remove("with-drawer");
-    document.getElementById("open-task").value = "";
     history.replaceState(null, "", url(""));
     mark("");
-    if (key) document.querySelector(`#rows > [data-key="${CSS.escape(key)}"] .t-name`)?.focus();
+    if (key) row(key)?.querySelector(".t-name").focus();
     document.dispatchEvent(new Event("run:shown"));
   }
 
@@ -57,7 +81,7 @@
     else if (jump) open(jump.dataset.jump, true);
     else if (name) {
       const key = name.parentElement.dataset.key;
-      if (key === current() && !document.getElementById("drawer").hidden) close();
+      if (key === current() && !drawer().hidden) close();
       else open(key, false);
     } else return;
     event.preventDefault();
@@ -97,5 +121,8 @@
   });
 
   mark(current());
-  document.addEventListener("htmx:after:swap", () => mark(current()));
+  document.addEventListener("run:shown", () => {
+    mark(current());
+    refresh();
+  });
 })();
