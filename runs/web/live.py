@@ -250,6 +250,7 @@ class RunConsumer(LiveConsumer):
         self.run_id = int(self.scope["url_route"]["kwargs"]["run_id"])
         self.group = publish.run_group(self.run_id)
         self.since = self.rev = 0
+        self.drawn_on = ""
         return await reading(Run.objects.filter(pk=self.run_id).exists)
 
     def acknowledged(self, said: dict[str, Any]) -> bool:
@@ -257,12 +258,14 @@ class RunConsumer(LiveConsumer):
         if since is None or rev is None:
             return False
         self.since, self.rev = since, rev
+        self.drawn_on = str(said.get("ground") or "")[:60]
         return True
 
     async def batch(self) -> tuple[str, int] | None:
         assert self.feed
-        run_id, since, rev = self.run_id, self.since, self.rev
-        return await self.feed.shared((since, rev), lambda: render.run_changes(run_id, since, rev))
+        run_id, since, rev, drawn_on = self.run_id, self.since, self.rev, self.drawn_on
+        place = (since, rev, drawn_on)
+        return await self.feed.shared(place, lambda: render.run_changes(run_id, since, rev, drawn_on))
 
 
 class ListConsumer(LiveConsumer):

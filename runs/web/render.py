@@ -59,6 +59,12 @@ def gaps_of(run: Run) -> list[Gap]:
     return list(Gap.objects.filter(run=run).order_by("pk")) if run.gap_count else []
 
 
+def ground(axis: Axis, gaps: list[Gap]) -> str:
+    """What every bar was drawn on: where zero is, and the gaps. When it moves, rows that have not changed must follow."""
+    still_open = sum(gap.ended_at is None for gap in gaps)
+    return f"{axis.start:.3f}/{len(gaps)}/{still_open}"
+
+
 # --- rows -----------------------------------------------------------------------------------------------------
 
 
@@ -330,13 +336,20 @@ def body(run: Run, task_key: str = "") -> str:
     )
 
 
-def sync(since: int, rev: int) -> SafeString:
+def sync(since: int, rev: int, drawn_on: str) -> SafeString:
     """What the page has: the acknowledgement that it sends after every message."""
     return format_html(
-        '<span id="sync"><input type="hidden" name="since" value="{}"><input type="hidden" name="rev" value="{}"></span>',
+        '<span id="sync"><input type="hidden" name="since" value="{}"><input type="hidden" name="rev" value="{}">'
+        '<input type="hidden" name="ground" value="{}"></span>',
         since,
         rev,
+        drawn_on,
     )
+
+
+def place_of(run: Run) -> SafeString:
+    """The acknowledgement of a page that was drawn from this row."""
+    return sync(run.last_seq, run.rev, ground(axis_of(run), gaps_of(run)))
 
 
 # --- changes --------------------------------------------------------------------------------------------------
@@ -346,7 +359,7 @@ def _partial(target: str, swap: str, html: str | SafeString) -> SafeString:
     return format_html('<hx-partial hx-target="{}" hx-swap="{}">{}</hx-partial>', target, swap, SafeString(html))
 
 
-def run_changes(run_id: int, since: int, rev: int) -> tuple[str, int] | None:
+def run_changes(run_id: int, since: int, rev: int, drawn_on: str) -> tuple[str, int] | None:
     """What a page at this place lacks, as one message, and how many events it carries; None when it lacks nothing.
 
     Rows are written while this reads. The page is told a rev that neither the tasks (read in one statement, after that
@@ -364,6 +377,8 @@ def run_changes(run_id: int, since: int, rev: int) -> tuple[str, int] | None:
     if rev < run.reset_rev or rev > run.rev or since > run.last_seq:
         return _everything(run), 0
     gaps, axis = gaps_of(run), axis_of(run)
+    if drawn_on != ground(axis, gaps):
+        changed += _drawn_before(run_id, rev, every=bool(gaps))
     new = sorted((task for task in changed if task.added_rev > rev), key=lambda task: task.position)
     facts = facts_of(run, gaps)
     parts = [
@@ -382,7 +397,7 @@ def run_changes(run_id: int, since: int, rev: int) -> tuple[str, int] | None:
     if events:
         parts.append(_partial("#log", "beforeend", "".join(map(event_row, events))))
     seq = events[-1].seq if events else since
-    parts.append(_partial("#sync", "outerHTML", sync(seq, reached)))
+    parts.append(_partial("#sync", "outerHTML", sync(seq, reached, ground(axis, gaps))))
     return "".join(parts), len(events)
 
 
@@ -403,8 +418,14 @@ def _changed_tasks(run_id: int, rev: int, known: int) -> tuple[list[Task], int]:
     return every, max([known, *(task.rev for task in every)])
 
 
+def _drawn_before(run_id: int, rev: int, *, every: bool) -> list[Task]:
+    """The page's rows that have not changed after `rev`; unless `every` is wanted, those alone that have a bar."""
+    rows = Task.objects.filter(run_id=run_id, rev__lte=rev, position__lt=TASKS_MOST).order_by("position")
+    return [task for task in rows if every or task.attempts]
+
+
 def _everything(run: Run) -> str:
-    return _partial("#run", "innerHTML", body(run)) + _partial("#sync", "outerHTML", sync(run.last_seq, run.rev))
+    return _partial("#run", "innerHTML", body(run)) + _partial("#sync", "outerHTML", place_of(run))
 
 
 def list_changes(revs: dict[int, int], newest: int, told: int) -> tuple[str, int] | None:

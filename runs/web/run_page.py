@@ -42,7 +42,7 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
         {
             "run": found,
             "body": SafeString(regions.body(found, task_key)),
-            "sync": regions.sync(found.last_seq, found.rev),
+            "sync": regions.place_of(found),
             "icons": ("waiting", "running", "succeeded", "failed", "lost", "stopped"),
             "now": f"{time.time():.3f}",
             "may_operate": user.may(Role.OPERATOR),
