@@ -229,6 +229,13 @@ def release(claim: Claim) -> None:
     Stream.objects.held(claim.owner, claim.epoch).filter(run_id=claim.run_id).update(owner="", lease_until=None)
 
 
+def forget_leases() -> None:
+    """Where one process does everything: whoever held a lease before it started is gone, so none is waited for."""
+    with transaction.atomic():
+        Stream.objects.filter(active=True).exclude(owner="").update(owner="", lease_until=None, epoch=F("epoch") + 1)
+        Worker.objects.all().delete()
+
+
 def sign_off(owner: str) -> None:
     """A worker that ends in order leaves no beat behind."""
     Worker.objects.filter(name=owner).delete()

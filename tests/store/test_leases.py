@@ -148,3 +148,13 @@ def test_a_worker_of_the_same_name_with_an_old_epoch_is_stale_too(hand: Callable
     (again,) = store.claim("first", 1)
     assert store.commit([first.change()]) == {first.claim.run_id}
     assert store.commit([Hand(again).change()]) == set()
+
+
+def test_leases_that_are_forgotten_can_be_claimed_at_once_and_shut_their_owner_out(hand: Callable[..., Hand]) -> None:
+    before = hand()
+    store.renew("first", [before.claim.run_id], [])
+    store.forget_leases()
+    assert not Worker.objects.exists()
+    assert store.commit([before.change()]) == {before.claim.run_id}
+    (claim,) = store.claim("first", 1)
+    assert store.commit([Hand(claim).change()]) == set()

@@ -12,7 +12,7 @@ from django.utils.autoreload import run_with_reloader
 from twisted.internet import defer, reactor
 
 from accounts.signin import link_for_start
-from runs import catalogue
+from runs import catalogue, store
 from runs.worker.supervisor import Supervisor
 
 
@@ -46,6 +46,8 @@ class Command(BaseCommand):
         settings.HOST, settings.PORT = shown, port
         alone = not settings.DATABASE_URL
         lock = _lock() if alone else None
+        if alone and not options["no_worker"]:
+            store.forget_leases()
         catalogue.ensure_defaults(settings.SANDBOX_URL or (f"{site}/sandbox" if settings.SANDBOX else ""))
         escaped = host.replace(":", r"\:")
         server = Server(
@@ -58,8 +60,6 @@ class Command(BaseCommand):
         )
 
         def ready() -> None:
-            if not server.listening_addresses:
-                raise CommandError(f"Nothing can listen on {host}:{port}: is the port taken? --port names another.")
             if not options["no_worker"]:
                 _start_worker()
             self.stdout.write(f"Stepline is at {site}/ (Ctrl-C stops it)")
@@ -71,6 +71,8 @@ class Command(BaseCommand):
         server.run()
         if lock:
             lock.close()
+        if not server.listening_addresses:  # it has ended, or not begun, because of that
+            raise CommandError(f"Nothing can listen on {host}:{port}: is the port taken? --port names another.")
 
 
 def _lock() -> IO[str]:

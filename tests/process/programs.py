@@ -1,0 +1,171 @@
+"""Real processes of manage.py with a data folder of their own, and the HTTP API as a program would use it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.scripted import eventually
+from tests.servers import end_with_parent, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+ENDED = {"succeeded", "failed", "lost", "stopped", "rejected"}
+START_SECONDS = 40.0
+
+
+class Program:
+    """One process of manage.py; what it prints goes to `log`."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+        self.log = log
+        self._from = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", *arguments],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                preexec_fn=end_with_parent,  # noqa: PLW1509  # it only makes one system call
+            )
+
+    def said(self) -> str:
+        return self.log.read_bytes()[self._from :].decode(errors="replace")
+
+    async def until_it_says(self, words: str) -> None:
+        async def there() -> bool:
+            assert self.process.poll() is None or words in self.said(), f"it has ended:\n{self.said()[-3000:]}"
+            return words in self.said()
+
+        await eventually(there, START_SECONDS)
+
+    async def ended(self, seconds: float = 30.0) -> int:
+        """Its exit code, once it has one."""
+
+        async def over() -> bool:
+            return self.process.poll() is not None
+
+        await eventually(over, seconds)
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+
+class Home:
+    """A data folder, an environment, and the processes started with them."""
+
+    def __init__(self, prepared: Path, folder: Path, token: str, **environment: Any) -> None:
+        shutil.copytree(prepared, folder)
+        self.folder, self.token = folder, token
+        self.programs: list[Program] = []
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self.environment = {
+            **kept,
+            "DATA_DIR": str(folder),
+            "PYTHONUNBUFFERED": "1",
+            "ALLOW_PRIVATE_UPSTREAMS": "1",
+            "LINGER_SECONDS": "0.5",
+            **{name: str(value) for name, value in environment.items()},
+        }
+
+    def manage(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def start(self, *arguments: str, log: str = "log") -> Program:
+        program = Program(list(arguments), self.environment, self.folder / log)
+        self.programs.append(program)
+        return program
+
+    async def serve(self, *arguments: str, port: int = 0, log: str = "serve.log") -> "tuple[Program, Api]":
+        """A site that answers, and its API."""
+        port = port or free_port()
+        program = self.start("serve", "--port", str(port), *arguments, log=log)
+        await program.until_it_says("Stepline is at")
+        return program, Api(port, self.token)
+
+    def end(self) -> None:
+        """End whatever still runs."""
+        running = [program.process for program in self.programs if program.process.poll() is None]
+        for process in running:
+            process.terminate()
+        ends = time.monotonic() + 25
+        for process in running:
+            try:
+                process.wait(max(0.1, ends - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class Api:
+    """The HTTP API of one site."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self.port = port
+        self._base = f"http://127.0.0.1:{port}/api/v1"
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def call(self, method: str, path: str, **more: Any) -> Any:
+        """The JSON of the answer; fails when it is no success."""
+        async with httpx.AsyncClient(trust_env=False, timeout=30, headers=self._headers) as client:
+            response = await client.request(method, self._base + path, **more)
+        assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
+        return response.json()
+
+    async def launch(self, **body: Any) -> int:
+        """Launch; the run's id."""
+        return int((await self.call("POST", "/runs", json=body))["id"])
+
+    async def run(self, run_id: int) -> dict[str, Any]:
+        found: dict[str, Any] = await self.call("GET", f"/runs/{run_id}")
+        return found
+
+    async def until(self, run_id: int, **expected: Any) -> dict[str, Any]:
+        """The run, once these of its fields are so."""
+
+        async def so() -> dict[str, Any] | None:
+            run = await self.run(run_id)
+            return run if all(run[name] == value for name, value in expected.items()) else None
+
+        found = await eventually(so, 40)
+        assert found is not None
+        return found
+
+    async def ended(self, run_id: int, seconds: float = 60.0) -> dict[str, Any]:
+        """The run, once it has ended and nothing more is expected of it."""
+
+        async def over() -> dict[str, Any] | None:
+            run = await self.run(run_id)
+            return run if run["status"] in ENDED and run["connection"] == "closed" else None
+
+        found = await eventually(over, seconds)
+        assert found is not None
+        return found
+
+    async def events(self, run_id: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self.call("GET", f"/runs/{run_id}/events?limit=1000"))["items"]
+        return found
