@@ -120,6 +120,11 @@
     (at === rows.length - 1 && event.key === "n" ? rows[0] : next).querySelector(".t-name").focus();
   });
 
+  // What the reader has opened or closed stays so when its surroundings are drawn again.
+  htmx.registerExtension("keep-open", {
+    htmx_before_morph_attr: (element, detail) => !(element.localName === "details" && detail.attrName === "open"),
+  });
+
   mark(current());
   document.addEventListener("run:shown", () => {
     mark(current());

@@ -1,4 +1,5 @@
 // What the run page does with its connection and after each message: the page's own link, title, favicon, times.
+// It stands before htmx in the page, so that it hears of the very first connection.
 (() => {
   const live = document.getElementById("live");
   const link = { state: "connecting", text: "Connecting" };
@@ -50,11 +51,6 @@
   live.addEventListener("htmx:ws:after:message:incoming", () => {
     window.stepline?.localise(document);
     show();
-  });
-
-  // What the reader has opened or closed stays so when its surroundings are drawn again.
-  htmx.registerExtension("keep-open", {
-    htmx_before_morph_attr: (element, detail) => !(element.localName === "details" && detail.attrName === "open"),
   });
 
   // Back to the list as it was left.
