@@ -15,9 +15,13 @@ EVENT = re.compile(r'<li id="e-(\d+)"')
 INPUT = re.compile(r'<input type="hidden" name="(\w+)"[^>]*value="([^"]*)">')
 
 
-def cookie_of(user: User) -> str:
+def client_of(user: User) -> Client:
     client = Client()
     client.force_login(user)
+    return client
+
+
+def cookie_of(client: Client) -> str:
     return "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
 
 

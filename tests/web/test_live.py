@@ -17,7 +17,7 @@ from runs import publish
 from runs.models import Event, Run, Task
 from runs.web import live, render
 from tests.factories import START, make_run, make_task, make_user
-from tests.web.live_page import Page, cookie_of, parts_of, socket_to
+from tests.web.live_page import Page, client_of, cookie_of, parts_of, socket_to
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,9 +54,8 @@ async def opened(run: Run, user: User | None = None) -> AsyncIterator[Page]:
     """A page of this run as a browser opens it: first the HTML, then the socket, then what it has."""
 
     def first() -> tuple[str, str]:
-        found = render.read_run(run.pk)
-        html = render.body(found) + render.sync(found.last_seq, found.rev)
-        return html, cookie_of(user or make_user())
+        client = client_of(user or make_user())
+        return client.get(f"/runs/{run.pk}/").content.decode(), cookie_of(client)
 
     html, cookie = await in_thread(first)
     socket = socket_to(f"/live/runs/{run.pk}/", cookie)
@@ -124,7 +123,7 @@ async def test_a_page_that_comes_back_gets_what_it_missed(run: Run) -> None:
     async with opened(run) as page:
         pass
     await in_thread(lambda: write(run, tasks={"report": "running"}, events=2))
-    cookie = await in_thread(lambda: cookie_of(make_user()))
+    cookie = await in_thread(lambda: cookie_of(client_of(make_user())))
     page.socket = socket_to(f"/live/runs/{run.pk}/", cookie)
     await page.socket.connect()
     await page.acknowledge()
@@ -227,13 +226,13 @@ async def test_a_row_tells_the_drawer_that_its_task_has_moved_on(run: Run) -> No
 
 
 async def test_sockets_at_the_same_place_share_one_reading(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    readings: list[tuple[int, int]] = []
+    readings: list[Any] = []
     changes = render.run_changes
 
-    def counted(run_id: int, since: int, rev: int) -> tuple[str, int] | None:
-        found = changes(run_id, since, rev)
+    def counted(*place: Any) -> tuple[str, int] | None:
+        found = changes(*place)
         if found:
-            readings.append((since, rev))
+            readings.append(place)
         return found
 
     monkeypatch.setattr(render, "run_changes", counted)
@@ -317,12 +316,12 @@ async def test_nobody_listens_without_signing_in(run: Run, path: str) -> None:
     ],
 )
 async def test_nobody_listens_from_another_site(run: Run, origin: str) -> None:
-    cookie = await in_thread(lambda: cookie_of(make_user()))
+    cookie = await in_thread(lambda: cookie_of(client_of(make_user())))
     assert await closing(f"/live/runs/{run.pk}/", cookie, origin) is None
 
 
 async def test_a_run_that_is_not_there_is_said_to_be_so() -> None:
-    cookie = await in_thread(lambda: cookie_of(make_user()))
+    cookie = await in_thread(lambda: cookie_of(client_of(make_user())))
     assert await closing("/live/runs/123456789/", cookie) == live.NOT_FOUND
 
 
@@ -379,7 +378,7 @@ async def test_a_flood_of_messages_ends_the_socket(run: Run) -> None:
 
 async def test_the_list_gets_the_rows_that_changed_and_the_number_of_new_runs(run: Run) -> None:
     def prepare() -> tuple[Run, str]:
-        return make_run(upstream=run.upstream), cookie_of(make_user())
+        return make_run(upstream=run.upstream), cookie_of(client_of(make_user()))
 
     other, cookie = await in_thread(prepare)
     socket = socket_to("/live/runs/", cookie)

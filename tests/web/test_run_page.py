@@ -1,0 +1,328 @@
+"""The run page as the server draws it: every state, the failure first, payloads on demand, nothing unescaped."""
+
+import json
+import re
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from runs.models import Run, Task
+from runs.web import render
+from tests.factories import START, make_event, make_gap, make_rejected, make_run, make_task
+
+pytestmark = pytest.mark.django_db
+SignIn = Callable[[str], Client]
+
+
+def page_of(client: Client, run: Run, query: str = "") -> str:
+    answer = client.get(f"/runs/{run.pk}/{query}")
+    assert answer.status_code == 200
+    return str(answer.content.decode())
+
+
+def words_of(html: str) -> str:
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", html)))
+
+
+def attempt(status: str, start: float | None, end: float | None, inferred: bool = False) -> dict[str, Any]:
+    return {"started_at": start, "finished_at": end, "status": status, "inferred": inferred}
+
+
+@pytest.mark.parametrize("status", Run.Status.values)
+def test_every_state_has_its_word_and_its_mark(client_as: SignIn, status: str) -> None:
+    html = page_of(client_as("viewer"), make_run(status=status, notice="Something to know."))
+    word = {"rejected": "Refused"}.get(status, status.capitalize())
+    assert f'pill-{status}"><i class="icon i-{status}"></i>{word}<' in html
+    assert "Something to know." in html
+    assert f"<title>{word} · Nightly" in html
+
+
+@pytest.mark.parametrize("status", Task.Status.values)
+def test_every_state_of_a_task_is_said_in_words_and_by_a_mark(client_as: SignIn, status: str) -> None:
+    run = make_run()
+    make_task(run, "fetch", status=status)
+    html = page_of(client_as("viewer"), run)
+    assert f'icon i-{status} state s-{status}"' in html
+    assert re.search(rf"fetch\s*,\s*{status}\b", words_of(html))
+
+
+def test_there_is_no_style_in_the_page_and_no_script(client_as: SignIn) -> None:
+    run = make_run()
+    make_task(run, "fetch", status="running", attempts=[attempt("running", START, None)])
+    make_event(run)
+    html = page_of(client_as("operator"), run, "?task=fetch")
+    assert not re.search(r"\sstyle=|\son[a-z]+=|<style|<script(?! src=)", html)
+
+
+def test_step_and_share_come_from_the_plan(client_as: SignIn) -> None:
+    run = make_run(planned=True, tasks_total=8, tasks_succeeded=5, tasks_running=1, tasks_pending=2)
+    assert "Step 6 of 8 · 62 %" in words_of(page_of(client_as("viewer"), run))
+
+
+def test_without_a_plan_nothing_is_promised(client_as: SignIn) -> None:
+    run = make_run(planned=False, tasks_total=2, tasks_succeeded=1, tasks_running=1)
+    words = words_of(page_of(client_as("viewer"), run))
+    assert "1 done, 1 running" in words
+    assert " of 2" not in words
+
+
+def test_a_failed_run_says_why_first(client_as: SignIn) -> None:
+    run = make_run(status="failed", error={"type": "PipelineHaltedError", "message": "stopped", "code": "HALT"})
+    error = {"type": "DataError", "message": "1,247 records", "code": "BAD", "details": {"total_records": 45000}}
+    failed = make_event(run, "task_failed", {"error": error, "partial_results": {"valid_records": 43753}})
+    flow = make_event(run, "flow_error", {"error": {}, "partial_results": {"quarantined_records": 12}})
+    Run.objects.filter(pk=run.pk).update(error_seq=flow.seq)
+    make_task(run, "later", status="failed", finished_at=START + 9, error={"type": "X", "message": "second"})
+    task = make_task(
+        run, "validate", status="failed", finished_at=START + 5, error_seq=failed.seq,
+        error={name: error[name] for name in ("type", "message", "code")},
+    )  # fmt: skip
+    html = page_of(client_as("viewer"), run)
+    card = html[html.index('class="failure"') : html.index('id="board"')]
+    words = words_of(card)
+    assert "validate failed" in words
+    for said in ("DataError", "1,247 records", "BAD", "total_records", "45000", "valid_records", "43753"):
+        assert said in words
+    for said in ("PipelineHaltedError", "HALT", "quarantined_records"):
+        assert said in words
+    assert f"#task-{task.pk}" in card
+    assert "second" not in words
+
+
+def test_a_run_that_has_not_failed_has_no_failure_card(client_as: SignIn) -> None:
+    run = make_run()
+    make_task(run, "fetch", status="failed", error={"type": "X", "message": "y"})
+    assert 'class="failure"' not in page_of(client_as("viewer"), run)
+
+
+def test_what_is_doubtful_is_said(client_as: SignIn) -> None:
+    run = make_run(status="succeeded", conflict=True, inferred=True)
+    make_gap(run, started_at=None, reason="late")
+    make_gap(run)
+    make_rejected(run, count=3)
+    words = words_of(page_of(client_as("viewer"), run))
+    assert "2 gaps" in words
+    assert "3 frames" in words
+    assert "both that this run succeeded and that it failed" in words
+    assert "inferred" in words
+    assert f'href="/runs/{run.pk}/rejected/"' in page_of(client_as("viewer"), run)
+
+
+def test_each_attempt_has_its_bar_and_a_running_one_has_no_end(client_as: SignIn) -> None:
+    run = make_run(started_at=START)
+    make_task(
+        run, "fetch", status="running",
+        attempts=[attempt("failed", START, START + 4), attempt("running", START + 6, None)],
+    )  # fmt: skip
+    html = page_of(client_as("viewer"), run)
+    bars = re.findall(r'<rect class="seg s-([\w ]+)" x="([\d.]+)" width="([\d.]+)"', html)
+    assert [(state, float(x)) for state, x, _ in bars if state != "pending"][:2] == [
+        ("failed retried", 0),
+        ("running", 6),
+    ]
+    assert float(bars[0][2]) == 4
+    assert float(bars[1][2]) > 1e6
+    assert "x2" in words_of(html)
+
+
+def test_odd_times_break_nothing(client_as: SignIn) -> None:
+    run = make_run(started_at=None, finished_at=1e300, status="failed")
+    odd = [attempt("failed", START + 9, START), attempt("succeeded", None, START), attempt("failed", None, None)]
+    make_task(run, "fetch", status="failed", attempts=odd, started_at=-1e12, finished_at=1e300, duration=1e300)
+    make_event(run, timestamp=1e300)
+    page_of(client_as("viewer"), run, "?task=fetch")
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_the_number_of_queries_does_not_grow(client_as: SignIn, size: int) -> None:
+    client = client_as("viewer")
+    run = make_run(status="failed")
+    for n in range(size):
+        make_task(run, f"t{n}", status="failed", error={"type": "X", "message": "y"})
+        make_event(run)
+        make_gap(run)
+    with CaptureQueriesContext(
+        connection,
+    ) as seen:
+        page_of(client, run)
+    assert len(seen) <= 14
+    reads = [one["sql"] for one in seen if "runs_event" in one["sql"]]
+    assert not any('"payload"' in sql for sql in reads)
+
+
+def test_the_log_shows_the_last_events_and_fetches_earlier_ones(client_as: SignIn) -> None:
+    client, run = client_as("viewer"), make_run()
+    for _ in range(render.LOG_FIRST + 30):
+        make_event(run)
+    html = page_of(client, run)
+    seqs = [int(seq) for seq in re.findall(r'<li id="e-(\d+)"', html)]
+    assert seqs == list(range(31, render.LOG_FIRST + 31))
+    earlier = client.get(f"/runs/{run.pk}/events/?before=31").content.decode()
+    assert [int(seq) for seq in re.findall(r'<li id="e-(\d+)"', earlier)] == list(range(1, 31))
+    for wrong in ("", "?before=", "?before=x", "?before=-1", "?before=٣"):
+        assert client.get(f"/runs/{run.pk}/events/{wrong}").status_code == 400
+
+
+def test_the_page_goes_on_from_where_it_was_drawn(client_as: SignIn) -> None:
+    run = make_run()
+    make_event(run)
+    html = page_of(client_as("viewer"), run)
+    assert 'name="since" value="1"' in html
+    assert f'name="rev" value="{run.rev}"' in html
+
+
+# --- the drawer and payloads ---------------------------------------------------------------------------------
+
+
+def test_the_drawer_shows_input_output_error_and_attempts(client_as: SignIn) -> None:
+    client, run = client_as("viewer"), make_run()
+    started = make_event(run, "task_started", {"input": {"customer": "Ada"}}, task_key="fetch")
+    failed = make_event(
+        run, "task_failed", {"error": {"type": "Timeout", "message": "late"}, "partial_results": {"half": 1}},
+        task_key="fetch",
+    )  # fmt: skip
+    ended = make_event(run, "task_completed", {"output": {"rows": 212}}, task_key="fetch")
+    make_task(
+        run, "fetch", status="succeeded", input_seq=started.seq, output_seq=ended.seq, error_seq=failed.seq,
+        attempts=[attempt("failed", START, START + 1), attempt("succeeded", START + 2, START + 3)],
+    )  # fmt: skip
+    answer = client.get(f"/runs/{run.pk}/task/?key=fetch")
+    words = words_of(answer.content.decode())
+    for said in ("customer", "Ada", "Timeout", "late", "half", "rows", "212"):
+        assert said in words
+    assert "fetch" in words_of(page_of(client, run, "?task=fetch").split('id="drawer"')[1])
+
+
+def test_an_inferred_output_is_the_tasks_own_part_of_the_runs(client_as: SignIn) -> None:
+    run = make_run(status="succeeded")
+    ended = make_event(run, "flow_completed", {"output": {"notify": {"sent": 2}, "other": {"hidden": 1}}})
+    make_task(run, "notify", status="succeeded", inferred=True, output_seq=ended.seq)
+    words = words_of(client_as("viewer").get(f"/runs/{run.pk}/task/?key=notify").content.decode())
+    assert "sent" in words
+    assert "hidden" not in words
+    assert "inferred" in words
+
+
+@pytest.mark.parametrize("key", ["no such", "", "a/b?c#d%e&f", "é✓", "x" * 5000])
+def test_a_drawer_for_no_task_says_so(client_as: SignIn, key: str) -> None:
+    run = make_run()
+    answer = client_as("viewer").get(f"/runs/{run.pk}/task/?key={quote(key, safe='')}")
+    assert "no task" in answer.content.decode()
+
+
+def test_keys_of_any_shape_open_their_drawer(client_as: SignIn) -> None:
+    client, run = client_as("viewer"), make_run()
+    key = "a/b ?c#d%25&e=\"'<é>"
+    make_task(run, key)
+    [link] = re.findall(r'class="t-name" href="(\?task=[^"]*)"', page_of(client, run))
+    assert "no task" not in page_of(client, run, unescape(link)).split('id="drawer"')[1]
+
+
+def test_a_payload_is_drawn_when_it_is_asked_for(client_as: SignIn) -> None:
+    client, run = client_as("viewer"), make_run()
+    text = '{"big":90071992547409931234,"n":9007199254740993,"s":"[masked:bearer#3f9a2c] and","f":1.50,"none":null}'
+    event = make_event(run, payload=text)
+    words = words_of(client.get(f"/runs/{run.pk}/events/{event.seq}/").content.decode())
+    assert "90071992547409931234" in words
+    assert "9007199254740993" in words
+    assert "bearer" in words
+    assert "3f9a2c" in words
+    assert client.get(f"/runs/{run.pk}/events/99/").status_code == 404
+    assert client.get(f"/runs/{make_run().pk}/events/{event.seq}/").status_code == 404
+
+
+def test_a_large_payload_is_drawn_in_part_and_says_so(client_as: SignIn) -> None:
+    run = make_run()
+    event = make_event(run, payload=json.dumps({f"k{n}": [n, "x" * 50] for n in range(20_000)}))
+    html = client_as("viewer").get(f"/runs/{run.pk}/events/{event.seq}/").content.decode()
+    assert html.count("<li>") < 5000
+    assert "more" in words_of(html)
+
+
+def test_deep_payloads_are_drawn(client_as: SignIn) -> None:
+    run = make_run()
+    event = make_event(run, payload='{"a":' * 64 + "1" + "}" * 64)
+    assert client_as("viewer").get(f"/runs/{run.pk}/events/{event.seq}/").status_code == 200
+
+
+EVIL = [
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror=alert(1)>",
+    "'><svg/onload=alert(1)>",
+    "</textarea></title><b>",
+    "javascript:alert(1)",
+    "<hx-partial hx-target='body'>",
+    "{{ request.user }}{% debug %}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_nothing_that_came_in_is_markup(client_as: SignIn, evil: str) -> None:
+    run = make_run(
+        status="failed", flow_name=evil, run_name=evil, notice=evil, current_task=evil,
+        error={"type": evil, "message": evil, "code": evil},
+    )  # fmt: skip
+    payload = {evil: evil, "error": {"details": {evil: [evil]}, "message": evil}, "partial_results": {evil: evil}}
+    event = make_event(
+        run, evil[:100], {**payload, "input": {evil: evil}, "output": evil},
+        task_key=evil, task_id=evil, task_name=evil, flags=evil[:100],
+    )  # fmt: skip
+    make_task(
+        run, evil, tag=evil, function=evil, depends=[evil], status="failed", error=run.error,
+        input_seq=event.seq, output_seq=event.seq, error_seq=event.seq, attempts=[attempt("failed", START, START + 1)],
+    )  # fmt: skip
+    make_gap(run, detail=evil)
+    client = client_as("operator")
+    html = page_of(client, run, f"?task={quote(evil, safe='')}")
+    html += client.get(f"/runs/{run.pk}/events/{event.seq}/").content.decode()
+    assert "alert(1)>" not in html
+    assert "<hx-partial" not in html
+    assert "<b></b>" not in html
+    for tag in ("<script>", "<img", "<svg/", "</textarea>"):
+        assert tag not in html
+    assert not re.search(r'(href|src)="javascript:', html)
+    if "request.user" in evil:
+        assert "{{ request.user }}" in unescape(html)
+
+
+# --- who may what --------------------------------------------------------------------------------------------
+
+
+def test_a_viewer_is_offered_nothing_to_do(client_as: SignIn) -> None:
+    run = make_run()
+    html = page_of(client_as("viewer"), run)
+    assert "Re-run" not in html
+    assert "Stop watching" not in html
+    assert client_as("viewer").post(f"/runs/{run.pk}/stop-watching/").status_code == 403
+
+
+def test_an_operator_can_stop_watching_and_nobody_can_cancel(client_as: SignIn) -> None:
+    run, client = make_run(), client_as("operator")
+    html = page_of(client, run)
+    assert "Stop watching" in html
+    assert "Cancel" not in html
+    answer = client.post(f"/runs/{run.pk}/stop-watching/", follow=True)
+    assert "goes on at the upstream" in answer.content.decode()
+    run.refresh_from_db()
+    assert run.stop_requested
+    assert client.get(f"/runs/{run.pk}/stop-watching/").status_code == 405
+
+
+def test_a_run_that_has_ended_cannot_be_stopped(client_as: SignIn) -> None:
+    run = make_run(status="succeeded")
+    answer = client_as("operator").post(f"/runs/{run.pk}/stop-watching/", follow=True)
+    assert "has ended" in answer.content.decode()
+
+
+@pytest.mark.parametrize("part", ["", "task/?key=a", "events/?before=3", "events/1/", "rejected/"])
+def test_no_part_is_shown_without_signing_in_or_without_a_run(client_as: SignIn, part: str) -> None:
+    run = make_run()
+    make_event(run)
+    assert Client().get(f"/runs/{run.pk}/{part}").status_code == 302
+    assert client_as("viewer").get(f"/runs/987654321/{part}").status_code == 404
