@@ -1,5 +1,4 @@
 // What the run page does with its connection and after each message: the page's own link, title, favicon, times.
-// It stands before htmx in the page, so that it hears of the very first connection.
 (() => {
   const live = document.getElementById("live");
   const link = { state: "connecting", text: "Connecting" };
