@@ -60,7 +60,7 @@ def gaps_of(run: Run) -> list[Gap]:
 
 
 def ground(axis: Axis, gaps: list[Gap]) -> str:
-    """What every bar was drawn on: where zero is, and the gaps. When it moves, rows that have not changed must follow."""
+    """What every bar was drawn on: where zero is, and the gaps. When it moves, rows that have not changed follow."""
     still_open = sum(gap.ended_at is None for gap in gaps)
     return f"{axis.start:.3f}/{len(gaps)}/{still_open}"
 
@@ -110,12 +110,13 @@ def task_row(task: Task, run: Run, axis: Axis, gaps: list[Gap]) -> SafeString:
 
 def _bar(task: Task, axis: Axis, gaps: list[Gap]) -> SafeString:
     """The task's attempts over the gaps of our own connection, in seconds since the run's start."""
-    parts = []
+    parts, away = [], []
     for gap in gaps:
         x0 = 0.0 if gap.started_at is None else max(0.0, gap.started_at - axis.start)
-        x1 = NEVER if gap.ended_at is None else gap.ended_at - axis.start
+        # While a gap is open the timeline stands still; and dashes are drawn one by one, so they must have an end.
+        x1 = min(2 * axis.length, NEVER if gap.ended_at is None else gap.ended_at - axis.start)
         if x1 > x0:
-            parts.append(("gap", x0, x1 - x0))
+            away.append((f"{x0:.3f}", f"{x1:.3f}"))
     spans = tuple(
         timeline.Span(one["started_at"], one["finished_at"], one["status"], one["inferred"]) for one in task.attempts
     )
@@ -129,9 +130,10 @@ def _bar(task: Task, axis: Axis, gaps: list[Gap]) -> SafeString:
         x0 = max(0.0, bar.x0)
         parts.append((" ".join(words), x0, NEVER if bar.x1 is None else max(0.0, bar.x1 - x0)))
     return format_html(
-        '<svg class="bar" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">{}</svg>',
+        '<svg class="bar" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">{}{}</svg>',
         f"{axis.length:.3f}",
         BAR,
+        format_html_join("", '<path class="gap" d="M{} 8H{}"/>', away),
         format_html_join(
             "",
             '<rect class="seg s-{}" x="{}" width="{}" y="1" height="14"/>',
@@ -221,7 +223,7 @@ def facts_of(run: Run, gaps: list[Gap]) -> dict[str, Any]:
         "gaps": gaps,
         "segments": _segments(run),
         "ended": run.ended,
-        "elapsed": run.execution_time if run.execution_time is not None else (axis.length if run.ended else None),
+        "elapsed": _elapsed(run, axis),
         "since": None if run.ended else axis.start,
         "started": time_tag(run.started_at if run.started_at is not None else run.created_at.timestamp()),
         "connection_at": time_tag(run.connection_since, "short"),
@@ -232,6 +234,13 @@ def facts_of(run: Run, gaps: list[Gap]) -> dict[str, Any]:
             for gap in gaps
         ],
     }  # fmt: skip
+
+
+def _elapsed(run: Run, axis: Axis) -> float | None:
+    """Seconds that an ended run took; None for one that never began."""
+    if run.execution_time is not None:
+        return run.execution_time
+    return axis.length if run.ended and run.started_at is not None else None
 
 
 def _segments(run: Run) -> list[dict[str, Any]]:

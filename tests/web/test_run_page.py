@@ -131,6 +131,25 @@ def test_each_attempt_has_its_bar_and_a_running_one_has_no_end(client_as: SignIn
     assert "x2" in words_of(html)
 
 
+def test_a_gap_is_hatched_and_an_open_one_has_an_end(client_as: SignIn) -> None:
+    run = make_run(started_at=START, finished_at=START + 40, status="lost")
+    make_gap(run, started_at=START + 10, ended_at=START + 15)
+    make_gap(run, started_at=START + 30, ended_at=None)
+    make_task(run, "fetch")
+    html = page_of(client_as("viewer"), run)
+    assert re.findall(r'<path class="gap" d="M([\d.]+) 8H([\d.]+)"/>', html) == [
+        ("10.000", "15.000"),
+        ("30.000", "80.000"),
+    ]
+
+
+def test_a_run_that_never_began_claims_no_time(client_as: SignIn) -> None:
+    words = words_of(page_of(client_as("viewer"), make_run(status="rejected", started_at=None)))
+    assert "Asked for" in words
+    assert "Elapsed —" in words
+    assert "Nothing was received" in words
+
+
 def test_odd_times_break_nothing(client_as: SignIn) -> None:
     run = make_run(started_at=None, finished_at=1e300, status="failed")
     odd = [attempt("failed", START + 9, START), attempt("succeeded", None, START), attempt("failed", None, None)]
