@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from playwright.async_api import WebSocketRoute, expect
+from playwright.async_api import Route, WebSocketRoute, expect
 
 from tests.browser.conftest import MakeSite, Tabs
 from tests.browser.looking import ends, like_a_fresh_page, live, rows
@@ -29,6 +29,21 @@ async def test_a_tab_that_was_hidden_has_everything_when_it_is_shown_again(site:
     await page.evaluate(HIDE, False)
     await ends(page, "succeeded")
     await like_a_fresh_page(tabs, site, page)
+
+
+async def test_scripts_that_load_slowly_and_in_any_order_still_connect(site: Site, tabs: Tabs) -> None:
+    path = site.launch("Customer_Support_Pipeline")
+    for slow in ("hx-ws", "run-live", "run-drawer"):
+        page = await tabs.open(site, "/workflows/")
+
+        async def later(route: Route) -> None:
+            await asyncio.sleep(0.7)
+            await route.continue_()
+
+        await page.route(f"**/{slow}*.js", later)
+        await page.goto(path)
+        await live(page)
+        await ends(page, "succeeded")
 
 
 async def test_a_socket_that_drops_is_opened_again_and_catches_up(site: Site, tabs: Tabs) -> None:
