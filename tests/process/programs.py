@@ -1,5 +1,6 @@
 """Real processes of manage.py with a data folder of their own, and the HTTP API as a program would use it."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -126,6 +127,7 @@ class Api:
 
     def __init__(self, port: int, token: str) -> None:
         self.port = port
+        self.patient = False  # ask again where the answer is "try again shortly"
         self._base = f"http://127.0.0.1:{port}/api/v1"
         self._headers = {"Authorization": f"Bearer {token}"}
 
@@ -133,6 +135,9 @@ class Api:
         """The JSON of the answer; fails when it is no success."""
         async with httpx.AsyncClient(trust_env=False, timeout=30, headers=self._headers) as client:
             response = await client.request(method, self._base + path, **more)
+            while self.patient and response.status_code == 503:
+                await asyncio.sleep(0.2)
+                response = await client.request(method, self._base + path, **more)
         assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
         return response.json()
 
