@@ -21,7 +21,7 @@ EXACT_INTEGER = 2**53  # beyond it JavaScript, and so a browser, cannot hold an 
 
 DUPLICATE_KEYS, ESCAPED, BIG_INTEGER = "duplicate-keys", "escaped", "big-integer"
 
-_NOISE_TYPES = {"keepalive", "ping", "pong", "system"}
+_NOISE_TYPES = ("keepalive", "ping", "pong", "system")
 _NOISE_TEXT = ("echoing:", "connection established")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

@@ -8,6 +8,7 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Literal
 
 import msgspec
@@ -111,6 +112,7 @@ class RunState:
     first_at: float | None = None
     counts: Counter[TaskStatus] = field(default_factory=Counter)
     moved: set[str] = field(default_factory=set)  # keys between which earlier marks moved; the owner clears it
+    _deferred: bool = False  # a fold derives once, at its end
     _running: set[str] = field(default_factory=set)  # keys
     _latest: tuple[float, str, str] = (0.0, "", "")  # time, id and name of the mark that is last by time
     _keys: dict[Label, str] = field(default_factory=dict)
@@ -224,8 +226,11 @@ def key_of(state: RunState, event: Event) -> str:
 def fold(events: Iterable[Event], plan: Plan | None = None, *, gapped: bool = False) -> RunState:
     """The state after all of these events."""
     state = begin(plan)
+    state._deferred = True
     for event in events:
         apply(state, event)
+    state._deferred = False
+    _derive(state, state.tasks)
     if gapped:
         mark_gap(state)
     return state
@@ -236,6 +241,8 @@ def _task(
 ) -> set[str]:
     mark = Mark(event.at, rank, event.digest, event.occurrence, event.seq, status, execution_time)
     label = Label(event.task_id, event.task_name)
+    if not (label.task_id or label.task_name):
+        return set()
     if label not in state._keys:
         changed = _introduce(state, label)
     else:
@@ -275,9 +282,11 @@ def _introduce(state: RunState, label: Label) -> set[str]:
     state._keys[label] = _key(state, label)
     _ensure(state, state._keys[label])
     state.moved |= moved
-    for key in moved - {state._keys[other] for other in related}:
-        if not state.tasks[key].planned:
-            state.counts[state.tasks.pop(key).status] -= 1
+    for key in moved:
+        task = state.tasks[key]
+        if not task.planned and not task.marks and key != state._keys[label]:
+            del state.tasks[key]
+            state.counts[task.status] -= 1
             state._running.discard(key)
     named = {state._keys[label], *moved, *(state._keys[other] for other in related)} & state.tasks.keys()
     return moved | {key for key in named if _rename(state, state.tasks[key])}
@@ -349,8 +358,8 @@ def _end(
 
 def _derive(state: RunState, keys: Iterable[str]) -> set[str]:
     """Bring the derived fields of these tasks up to date. Returns the keys of those that came out different."""
-    changed = set()
-    for key in list(keys):
+    changed: set[str] = set()
+    for key in () if state._deferred else list(keys):
         task = state.tasks.get(key)
         if task is None:
             continue
@@ -369,21 +378,22 @@ def _derive_task(task: TaskState, terminal: Terminal | None, gapped: bool) -> No
     open_since: float | None = None
     running = False
     task.input_seq = task.output_seq = task.error_seq = None
-    for mark in task.marks:
-        if mark.status == "running":
-            if running:  # it began again, and no event told how it had ended
-                attempts.append(Attempt(open_since, mark.at, "unknown", inferred=True))
-            open_since, running = mark.at, True
-            task.input_seq = mark.seq
-            continue
-        if not running and mark.execution_time is not None:
-            open_since = mark.at - mark.execution_time  # the start was missed
-        attempts.append(Attempt(open_since, mark.at, mark.status))
-        open_since, running = None, False
-        if mark.status == "failed":
-            task.error_seq = mark.seq
-        else:
-            task.output_seq = mark.seq
+    for _, group in groupby(task.marks, lambda mark: mark.at):
+        for mark in _at_once(list(group), running):
+            if mark.status == "running":
+                if running:  # it began again, and no event told how it had ended
+                    attempts.append(Attempt(open_since, mark.at, "unknown", inferred=True))
+                open_since, running = mark.at, True
+                task.input_seq = mark.seq
+                continue
+            if not running and mark.execution_time is not None:
+                open_since = mark.at - mark.execution_time  # the start was missed
+            attempts.append(Attempt(open_since, mark.at, mark.status))
+            open_since, running = None, False
+            if mark.status == "failed":
+                task.error_seq = mark.seq
+            else:
+                task.output_seq = mark.seq
     if running:
         attempts.append(_open_attempt(task, open_since, terminal, gapped))
     elif not attempts and terminal is not None:
@@ -399,6 +409,14 @@ def _derive_task(task: TaskState, terminal: Terminal | None, gapped: bool) -> No
     if task.inferred and task.status == "succeeded" and terminal is not None:
         task.output_seq = terminal.seq
     task.error = task.errors.get(task.error_seq or 0) if task.status == "failed" else None
+
+
+def _at_once(marks: list[Mark], running: bool) -> list[Mark]:
+    """Marks of one moment as they are read: starts first, but before them the end of an attempt that is open."""
+    ends = [mark for mark in marks if mark.status != "running"]
+    if not (running and ends and len(marks) > 1):
+        return marks
+    return [ends[0], *(mark for mark in marks if mark is not ends[0])]
 
 
 def _open_attempt(task: TaskState, started_at: float | None, terminal: Terminal | None, gapped: bool) -> Attempt:

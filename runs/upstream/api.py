@@ -8,7 +8,7 @@ import msgspec
 
 LAUNCH_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 STATUS_TIMEOUT = httpx.Timeout(10.0)
-MESSAGE_LIMIT = 500  # characters of the upstream's own words that a notice repeats
+MESSAGE_LIMIT = 4000  # characters of the upstream's own words; still unmasked, so the caller masks, then shortens
 
 
 class Unreachable(Exception):
@@ -77,6 +77,8 @@ async def run_dag(api_url: str, key: str, body: dict[str, Any]) -> str:
         raise Unreachable("its address or its key has characters that cannot be sent") from None
     except httpx.HTTPError as error:
         raise Unconfirmed(f"no answer ({str(error) or type(error).__name__})") from error
+    if response.status_code == httpx.codes.REQUEST_TIMEOUT:
+        raise Unconfirmed(f"it answered 408: {_message(response)}")
     if 300 <= response.status_code < 500:
         raise Refused(response.status_code, _message(response))
     if response.status_code >= 500:

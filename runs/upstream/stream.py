@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from urllib.parse import quote
 
@@ -21,8 +22,8 @@ CONNECT_SECONDS = 15.0
 PING_SECONDS = 30.0  # the upstream's own ping, a message of text
 KEEPALIVE_SECONDS = 20.0  # the protocol's ping; twice that without an answer and the connection is given up
 MAX_FRAME = 16 * 1024 * 1024
-MAX_BATCH = 256  # frames
-MAX_WAITING = 512  # frames received and not yet taken
+MAX_BATCH, MAX_BATCH_SIZE = 256, 1024 * 1024  # frames and characters that the owner gets at once, and one frame more
+MAX_WAITING, MAX_WAITING_SIZE = 512, 16 * 1024 * 1024  # frames and characters received and not yet taken, likewise
 BACKOFF_FIRST, BACKOFF_MOST = 0.5, 30.0  # seconds, before jitter
 FRAME_TOO_LARGE = 1009
 
@@ -51,6 +52,13 @@ class Away(msgspec.Struct, frozen=True):
 Happening = Connected | Frames | Away
 
 
+class _Connect(connect):
+    """Follows no redirect: an upstream's address is where sockets go, nowhere else."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
 def address(socket_url: str, flow_name: str, run_name: str) -> str:
     return f"{socket_url}/ws/{quote(flow_name, safe='')}/{quote(run_name, safe='')}"
 
@@ -68,7 +76,7 @@ async def follow(url: str, *, compression: bool = False) -> AsyncGenerator[Happe
         was_connected = oversized = False
         before = failures
         try:
-            async with connect(
+            async with _Connect(
                 url,
                 open_timeout=CONNECT_SECONDS,
                 ping_interval=KEEPALIVE_SECONDS,
@@ -104,17 +112,54 @@ def _reason(closed: ConnectionClosed) -> str:
     return f"closed by the upstream with {closed.rcvd.code}{words}"
 
 
+class _Inbox:
+    """Frames received and not yet taken, bounded in number and in size."""
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[str | bytes, float]] = deque()
+        self._size = 0
+        self._closed: ConnectionClosed | None = None
+        self._arrived, self._room = asyncio.Event(), asyncio.Event()
+
+    async def put(self, frame: str | bytes) -> None:
+        while len(self._frames) >= MAX_WAITING or self._size >= MAX_WAITING_SIZE:
+            self._room.clear()
+            await self._room.wait()
+        self._frames.append((frame, time.time()))
+        self._size += len(frame)
+        self._arrived.set()
+
+    def close(self, closed: ConnectionClosed) -> None:
+        self._closed = closed
+        self._arrived.set()
+
+    async def take(self) -> list[tuple[str | bytes, float]]:
+        """What has arrived, at least one frame. Raises what ended the connection after the last frame was taken."""
+        await self._arrived.wait()
+        batch: list[tuple[str | bytes, float]] = []
+        size = 0
+        while self._frames and len(batch) < MAX_BATCH and size < MAX_BATCH_SIZE:
+            batch.append(self._frames.popleft())
+            size += len(batch[-1][0])
+        self._size -= size
+        self._room.set()
+        if not batch and self._closed is not None:
+            raise self._closed
+        if not self._frames and self._closed is None:
+            self._arrived.clear()
+        return batch
+
+
 async def _batches(socket: ClientConnection) -> AsyncIterator[list[tuple[str | bytes, float]]]:
     """Whatever has arrived since the last batch. Raises ConnectionClosed after the last frame was given out."""
-    waiting: asyncio.Queue[tuple[str | bytes, float] | ConnectionClosed] = asyncio.Queue(MAX_WAITING)
+    inbox = _Inbox()
 
     async def receive() -> None:
         try:
             while True:
-                frame = await socket.recv()
-                await waiting.put((frame, time.time()))
+                await inbox.put(await socket.recv())
         except ConnectionClosed as closed:
-            await waiting.put(closed)
+            inbox.close(closed)
 
     async def ping() -> None:
         with contextlib.suppress(ConnectionClosed):
@@ -124,20 +169,8 @@ async def _batches(socket: ClientConnection) -> AsyncIterator[list[tuple[str | b
 
     helpers = asyncio.create_task(receive()), asyncio.create_task(ping())
     try:
-        item = await waiting.get()
-        while not isinstance(item, ConnectionClosed):
-            batch = [item]
-            while len(batch) < MAX_BATCH and not waiting.empty():
-                item = waiting.get_nowait()
-                if isinstance(item, ConnectionClosed):
-                    break
-                batch.append(item)
-            else:
-                yield batch
-                item = await waiting.get()
-                continue
-            yield batch
-        raise item
+        while True:
+            yield await inbox.take()
     finally:
         for task in helpers:
             task.cancel()

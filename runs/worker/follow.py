@@ -32,6 +32,8 @@ PREVIEW = 64 * 1024  # characters of a rejected frame that are kept
 SILENT_SECONDS = 60.0  # without an event, and the backstop is asked
 POLL_SECONDS = (5.0, 10.0, 20.0, 40.0, 60.0)  # between questions to task-status; the last one repeats
 LAUNCH_RETRY_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)  # between tries to reach the upstream; the last one repeats
+WORDS = 500  # characters of the upstream's own words that a notice or a gap repeats
+LARGE = 64 * 1024  # characters of a frame after which the loop gets a turn, so that leases are renewed meanwhile
 LAUNCH_GRACE_SECONDS = 8.0  # a worker that goes away waits so long for the answer to a launch
 
 logger = logging.getLogger(__name__)
@@ -86,8 +88,6 @@ class Follower:
         self._places = store.positions(self._state)
         self._status = loaded.run.status
         self._connection = loaded.run.connection
-        self._key = await on_thread(vault.upstream_key, loaded.run.upstream)
-        self._masker = vault.masker(loaded.run.upstream)
         self._address = Address(self._run.flow_name, self._run.run_name, vault.digest_key(self._run.pk))
         self._ordinals: Counter[str] = Counter()
         self._received_at = 0.0
@@ -102,10 +102,17 @@ class Follower:
         self._ask_at = now + SILENT_SECONDS
         self._asked = 0
         self._report: api.Status | None = None
+        self._launch_deadline: float | None = None  # of an unconfirmed launch of which nothing has come
         sent = self._launch is not None and self._launch.sent_at is not None
         self._to_launch = self._launch is not None and not sent
         if run_stop_asked := self._run.stop_requested:
             self.stop.set()
+        try:
+            self._key = await on_thread(vault.upstream_key, loaded.run.upstream)
+            self._masker = await on_thread(vault.masker, loaded.run.upstream)
+        except vault.Unreadable as error:
+            await self._unreadable(error)
+            return
         taken_over = loaded.alive_at is not None and (sent or self._run.attached) and not self._state.terminal
         change: dict[str, Any] = {}
         if taken_over and not self._gap_open and not run_stop_asked:
@@ -117,8 +124,8 @@ class Follower:
     def _due(self) -> list[float]:
         """When something is to be done even if nothing happens. Epoch seconds, never empty."""
         times = [time.time() + 60.0]
-        if self._run.deadline_at is not None:
-            times.append(self._run.deadline_at)
+        if self._state.terminal is None:
+            times += filter(None, (self._run.deadline_at, None if self._seq else self._launch_deadline))
         if self._linger_until is not None:
             times.append(self._linger_until)
         if self._to_launch and self._launching is None:
@@ -143,6 +150,8 @@ class Follower:
             await self._finish()
         elif self._state.terminal is None and self._run.deadline_at is not None and now >= self._run.deadline_at:
             await self._lost("It had not ended by its deadline, and nobody follows it any more.")
+        elif not self._seq and self._launch_deadline is not None and now >= self._launch_deadline:
+            await self._lost("Nothing came.")
         elif self._to_launch and self._launching is None and now >= self._launch_at:
             await self._send_launch()
         elif self._may_ask() and now >= self._ask_at:
@@ -179,12 +188,13 @@ class Follower:
             self._linger_until = away.at
             return
         change: dict[str, Any] = {}
+        reason = self._said(away.reason)
         if away.was_connected and not self._gap_open and not self._to_launch:
-            change["gap"] = OpenGap(Gap.Reason.DISCONNECTED, self._seq, away.at, detail=away.reason)
+            change["gap"] = OpenGap(Gap.Reason.DISCONNECTED, self._seq, away.at, detail=reason[:300])
         if away.oversized:
             change["rejected"] = [self._oversized(away)]
         if away.was_connected or self._connection == Run.Connection.CONNECTING or change:
-            logger.info("run %s: away from the upstream: %s", self.claim.run_id, away.reason)
+            logger.info("run %s: away from the upstream: %s", self.claim.run_id, reason)
             await self._write(connection=Run.Connection.RECONNECTING, **change)
         self._ask_soon()
 
@@ -207,6 +217,8 @@ class Follower:
         rejected: list[RejectedFrame] = []
         first = not self._seq
         for text, at in frames:
+            if len(text) > LARGE:
+                await asyncio.sleep(0)
             found = decode.decode(text, self._address, at)
             if isinstance(found, Rejected):
                 rejected.append(self._quarantined(found, at))
@@ -263,12 +275,16 @@ class Follower:
 
     async def _send_launch(self) -> None:
         """Note that the request goes out, durably, and only then send it: it must never go out twice."""
+        assert self._launch is not None
+        try:
+            body = await on_thread(vault.unseal, self._launch.sealed)
+        except vault.Unreadable as error:
+            await self._unreadable(error)
+            return
         sent_at = time.time()
         await self._write(run={"status": Run.Status.LAUNCHING}, launch={"sent_at": sent_at})
-        assert self._launch is not None
         self._launch.sent_at, self._to_launch = sent_at, False
         self._launch_tries += 1
-        body = await on_thread(vault.unseal, self._launch.sealed)
         self._launching = asyncio.create_task(api.run_dag(self._run.upstream.api_url, self._key, body))
 
     async def _hear_launch(self) -> None:
@@ -283,7 +299,13 @@ class Follower:
         try:
             task_id = task.result()
         except api.Refused as refused:
-            words = self._masker.text(str(refused))
+            words = self._said(str(refused))
+            if self._seq:  # its events say otherwise
+                notice = (
+                    f"The upstream answered the launch with {refused.status} ({words}), and events came all the same."
+                )
+                await self._write(run={"notice": notice})
+                return
             await self._end(
                 Run.Status.REJECTED,
                 f"The upstream refused the launch ({refused.status}): {words}. Nothing was started",
@@ -291,10 +313,8 @@ class Follower:
         except api.Unreachable as error:
             await self._unreachable(error)
         except api.Unconfirmed as error:
-            await self._write(run={"notice": self._unconfirmed(str(error))})
-            self._run.deadline_at = min(
-                self._run.deadline_at or float("inf"), time.time() + settings.LAUNCH_DEADLINE_SECONDS
-            )
+            if not self._seq:
+                await self._write(run={"notice": self._unconfirmed(str(error))})
         else:
             self._launch.task_id = task_id
             status = {} if self._state.terminal else {"status": Run.Status.RUNNING}
@@ -302,7 +322,7 @@ class Follower:
             self._ask_at = time.time() + SILENT_SECONDS
 
     async def _unreachable(self, error: api.Unreachable) -> None:
-        where, why = self._run.upstream.api_url, self._masker.text(str(error))
+        where, why = self._run.upstream.api_url, self._said(str(error))
         if time.time() - self._began >= settings.LAUNCH_DEADLINE_SECONDS:
             await self._end(
                 Run.Status.REJECTED,
@@ -321,12 +341,28 @@ class Follower:
         self._launch.sent_at, self._to_launch, self._launch_at = None, True, time.time() + pause
 
     def _unconfirmed(self, why: str) -> str:
-        if self._run.deadline_at is not None:
-            self._run.deadline_at = min(self._run.deadline_at, time.time() + settings.LAUNCH_DEADLINE_SECONDS)
+        self._launch_deadline = time.time() + settings.LAUNCH_DEADLINE_SECONDS
         return (
-            f"Launch unconfirmed: {self._masker.text(why)}. The run may have begun, so it is followed and the request "
+            f"Launch unconfirmed: {self._said(why)}. The run may have begun, so it is followed and the request "
             "is not sent again. If nothing comes, launch it anew under another run name."
         )
+
+    def _said(self, words: str) -> str:
+        """The upstream's own words as a notice, a gap or the log may repeat them: masked first, then shortened."""
+        return self._masker.text(words)[:WORDS].replace("\x00", "")
+
+    async def _unreadable(self, error: vault.Unreadable) -> None:
+        """A key is missing. What was not launched ends; what runs is tried again until the key is back."""
+        if self._to_launch:
+            await self._end(Run.Status.REJECTED, f"{error} Nothing was launched.")
+        elif self.stop.is_set():
+            await self._stopped()
+        elif self._run.deadline_at is not None and time.time() >= self._run.deadline_at:
+            await self._lost(str(error))
+        else:
+            if self._run.notice != str(error):
+                await self._write(run={"notice": str(error)})
+            raise error
 
     # --- the backstop -------------------------------------------------------------------------------------------
 
@@ -379,7 +415,8 @@ class Follower:
         if self._state.terminal:
             await self._finish()
         else:
-            await self._end(Run.Status.STOPPED, "Somebody stopped watching. The run itself goes on at the upstream.")
+            left = "Nothing was launched." if self._to_launch else "The run itself goes on at the upstream."
+            await self._end(Run.Status.STOPPED, f"Somebody stopped watching. {left}")
 
     # --- the one way out ----------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from channels.worker import Worker as ChannelsWorker
 
 from runs import publish, store
 from runs.store import Claim, Fenced
-from runs.worker.db import on_thread
+from runs.worker.db import on_lease_thread
 from runs.worker.follow import Follower
 from runs.worker.writer import Writer
 
@@ -108,7 +108,7 @@ class Supervisor:
         room = min(CLAIM_BATCH, CAPACITY - len(self._followers))
         if room <= 0 or self._writer.failing:
             return
-        claims = await on_thread(store.claim, self.name, room, {*self._pausing, *self._followers})
+        claims = await on_lease_thread(store.claim, self.name, room, {*self._pausing, *self._followers})
         if claims and not self._followers:
             self._good_until = max(self._good_until, now + ACT_SECONDS)
         for claim in claims:
@@ -127,7 +127,7 @@ class Supervisor:
         """Renew the leases; let go of what is no longer ours; pass on what people want stopped."""
         claimed = {run_id: follower.claim for run_id, (follower, _) in self._followers.items()}
         connected = [run_id for run_id, (follower, _) in self._followers.items() if follower.connected]
-        renewal = await on_thread(store.renew, self.name, list(claimed), connected)
+        renewal = await on_lease_thread(store.renew, self.name, list(claimed), connected)
         for run_id, claim in claimed.items():
             follower, task = self._followers.get(run_id, (None, None))
             if follower is None or task is None or follower.claim is not claim:
@@ -154,7 +154,13 @@ class Supervisor:
         """
         application = ChannelNameRouter({publish.WORKER_CHANNEL: HintConsumer.as_asgi(wake=self.wake)})
         worker = ChannelsWorker(application, [publish.WORKER_CHANNEL], publish.layer())
-        await worker.listener(publish.WORKER_CHANNEL)
+        try:
+            await worker.listener(publish.WORKER_CHANNEL)
+        finally:  # its consumers listen to the layer, too, and have failed with it
+            consumers = [instance["future"] for instance in worker.application_instances.values()]
+            for consumer in consumers:
+                consumer.cancel()
+            await asyncio.gather(*consumers, return_exceptions=True)
 
     # --- followers ----------------------------------------------------------------------------------------------
 
@@ -162,7 +168,7 @@ class Supervisor:
         claim = follower.claim
         try:
             if not await follower.run():
-                await on_thread(store.release, claim)
+                await on_lease_thread(store.release, claim)
         except Fenced:
             logger.warning("run %s: another worker follows it now", claim.run_id)
         except asyncio.CancelledError:
@@ -176,7 +182,7 @@ class Supervisor:
 
     async def _release(self, claim: Claim) -> None:
         with contextlib.suppress(Exception):  # the lease runs out by itself
-            await on_thread(store.release, claim)
+            await on_lease_thread(store.release, claim)
 
     async def _hand_over(self) -> None:
         tasks = []
@@ -189,4 +195,4 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(on_thread(store.sign_off, self.name), 2.0)
+            await asyncio.wait_for(on_lease_thread(store.sign_off, self.name), 2.0)

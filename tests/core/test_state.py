@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from runs.core import plan as plans
 from runs.core.events import Event, typed
-from runs.core.state import RunState, begin, fold
+from runs.core.state import RunState, apply, begin, fold
 
 T0 = 1_756_806_000.0
 
@@ -159,6 +159,31 @@ def test_marks_move_when_a_later_event_tells_that_two_labels_name_one_task() -> 
     assert state.counts["pending"] == 0
 
 
+def test_an_id_that_is_another_tasks_name_takes_nothing_from_it() -> None:
+    labels = [("", "X"), ("X", "Y"), ("id9", "X"), ("X", "Y")]
+    events = [
+        made(n, "task_started", n, task_id=task_id, task_name=name) for n, (task_id, name) in enumerate(labels, 1)
+    ]
+    state = fold(events)
+    assert {key: len(task.marks) for key, task in state.tasks.items()} == {"X": 2, "id9": 2}
+
+
+def test_a_retry_at_the_very_moment_of_the_failure_is_a_second_attempt() -> None:
+    events = [
+        made(1, "task_started", 0, task_name="a"),
+        made(2, "task_failed", 5, task_name="a"),
+        made(3, "task_started", 5, task_name="a"),
+    ]
+    assert [one.status for one in fold(events).tasks["a"].attempts] == ["failed", "running"]
+    done = fold([*events, made(4, "task_completed", 8, task_name="a")]).tasks["a"]
+    assert [(one.status, one.started_at) for one in done.attempts] == [("failed", T0), ("succeeded", T0 + 5)]
+
+
+def test_a_task_that_began_and_ended_in_one_moment_has_one_attempt() -> None:
+    task = fold([made(1, "task_completed", 3, task_name="a"), made(2, "task_started", 3, task_name="a")]).tasks["a"]
+    assert [(one.status, one.started_at) for one in task.attempts] == [("succeeded", T0 + 3)]
+
+
 def test_siblings_of_one_name_are_tasks_of_their_own() -> None:
     events = [made(n, "task_started", n, task_id=f"id-{n}", task_name="page") for n in range(1, 4)]
     assert sorted(fold(events).tasks) == ["id-1", "id-2", "id-3"]
@@ -220,6 +245,15 @@ def test_any_order_and_any_repetition_come_to_the_same_state(
     shuffled = [*events, *chance.choices(events, k=len(events))]
     chance.shuffle(shuffled)
     assert facts(fold(shuffled, known, gapped=gapped)) == expected
+
+
+@given(histories(), st.booleans())
+def test_one_event_after_the_other_comes_to_what_the_fold_says(events: list[Event], planned: bool) -> None:
+    known = plan("a", "b") if planned else None
+    state = begin(known)
+    for event in events:
+        apply(state, event)
+    assert facts(state) == facts(fold(events, known))
 
 
 @given(histories())

@@ -5,8 +5,11 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from websockets.asyncio.server import ServerConnection
 
+from runs import actions, store, vault
+from runs.core import plan as plans
 from runs.models import Event, Gap, Rejected, Run, Task, Upstream
 from runs.worker.db import on_thread
 from runs.worker.supervisor import Supervisor
@@ -250,6 +253,90 @@ async def test_an_unconfirmed_launch_of_which_nothing_comes_is_lost_not_failed(
     assert "500: oops" in run.notice
 
 
+async def test_an_unconfirmed_launch_whose_events_come_is_followed_past_the_deadline_of_launches(
+    upstream: ScriptedUpstream, upstream_row: Upstream, worker: Supervisor, ended: Ended, settings: Any
+) -> None:
+    settings.LAUNCH_DEADLINE_SECONDS = 0.3
+    upstream.launch_answer = (502, "bad gateway")
+    frames = seed.frames("customer_support")
+
+    async def visit(socket: ServerConnection, number: int) -> None:
+        while not upstream.launches:
+            await asyncio.sleep(0.01)
+        await socket.send(frames[0])
+        await asyncio.sleep(1.0)
+        await saying(*frames[1:], then=hold)(socket, number)
+
+    upstream.visit = visit
+    run = await ended(await launch(upstream_row, SUPPORT_DEFINITION, TICKET))
+    assert (run.status, run.last_seq) == ("succeeded", 7)
+
+
+async def test_what_the_upstream_says_when_it_closes_is_masked_before_it_is_kept(
+    upstream: ScriptedUpstream,
+    upstream_row: Upstream,
+    worker: Supervisor,
+    ended: Ended,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    secret = "sk-prod-ABCDEFGHIJKLMNOPQRSTUV"
+
+    async def visit(socket: ServerConnection, number: int) -> None:
+        frames = seed.frames("customer_support")
+        await socket.send(frames[0] if number == 0 else frames[-1])
+        if number == 0:
+            await socket.close(1008, f"bad key {secret}")
+        else:
+            await hold(socket, number)
+
+    upstream.visit = visit
+    caplog.set_level("INFO")
+    run = await ended(await attach(upstream_row, SUPPORT, TICKET))
+    (gap,) = await gaps(run)
+    assert "bad key [masked:" in gap.detail
+    assert secret not in gap.detail + caplog.text
+
+
+async def test_stopping_before_the_launch_says_that_nothing_was_launched(
+    upstream: ScriptedUpstream, upstream_row: Upstream, ended: Ended
+) -> None:
+    run = await launch(upstream_row, SUPPORT_DEFINITION, TICKET)
+    await on_thread(actions.stop_watching, run)
+    working = Supervisor("late worker")
+    task = asyncio.create_task(working.run())
+    run = await ended(run)
+    working.stop()
+    await task
+    assert (run.status, len(upstream.launches)) == ("stopped", 0)
+    assert "Nothing was launched" in run.notice
+
+
+async def test_a_launch_sealed_under_a_lost_key_is_not_sent_and_says_what_to_do(
+    upstream: ScriptedUpstream, upstream_row: Upstream, worker: Supervisor, ended: Ended, settings: Any
+) -> None:
+    run = await on_thread(sealed_under_another_key, upstream_row, settings, Fernet.generate_key().decode())
+    run = await ended(run)
+    assert (run.status, len(upstream.launches)) == ("rejected", 0)
+    assert "FERNET_KEYS" in run.notice
+
+
+def sealed_under_another_key(upstream: Upstream, settings: Any, other: str) -> Run:
+    known, settings.FERNET_KEYS = settings.FERNET_KEYS, [other]
+    sealed = vault.seal({})
+    settings.FERNET_KEYS = known
+    return store.create_run(
+        upstream=upstream,
+        flow_name=SUPPORT,
+        run_name=TICKET,
+        deadline_seconds=60,
+        user_id=None,
+        definition=SUPPORT_DEFINITION,
+        inputs={},
+        sealed=sealed,
+        plan=plans.read(SUPPORT_DEFINITION),
+    )
+
+
 async def test_the_end_that_was_sent_while_nobody_listened_is_found_by_task_status(
     upstream: ScriptedUpstream, upstream_row: Upstream, worker: Supervisor, ended: Ended
 ) -> None:
@@ -320,8 +407,6 @@ async def test_repeats_without_a_timestamp_are_events_of_their_own_within_a_conn
 async def test_stopping_to_watch_ends_the_following_and_says_so(
     upstream: ScriptedUpstream, upstream_row: Upstream, worker: Supervisor, ended: Ended
 ) -> None:
-    from runs import actions
-
     upstream.visit = saying(*seed.frames("customer_support")[:2], then=hold)
     run = await launch(upstream_row, SUPPORT_DEFINITION, TICKET)
 

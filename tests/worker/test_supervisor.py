@@ -1,6 +1,7 @@
 """Who follows what: claimed on a hint, kept by renewals, handed over at the end, taken over from the dead."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -266,19 +267,26 @@ async def test_a_hint_makes_it_look_at_once(
     assert (await ended(run)).status == "stopped"
 
 
-async def test_a_channel_layer_that_fails_is_listened_to_again(
+async def test_a_channel_layer_that_fails_is_listened_to_again_and_leaves_no_task_behind(
     upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failures = 2
+    away = False
+    failures = 0
     receive = InMemoryChannelLayer.receive
 
     async def flaky(self: InMemoryChannelLayer, channel: str) -> Any:
         nonlocal failures
-        if failures:
-            failures -= 1
-            raise ConnectionError("the layer is away")
-        return await receive(self, channel)
+        listening = asyncio.create_task(receive(self, channel))
+        while not listening.done():
+            if away:
+                failures += 1
+                listening.cancel()
+                raise ConnectionError("the layer is away")
+            await asyncio.wait({listening}, timeout=0.02)
+        return listening.result()
 
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
     monkeypatch.setattr(InMemoryChannelLayer, "receive", flaky)
     monkeypatch.setattr(supervisor, "SWEEP_SECONDS", NEVER)
     working = await start("first")
@@ -287,9 +295,19 @@ async def test_a_channel_layer_that_fails_is_listened_to_again(
         working._wake.clear()
         await publish.poke_workers()
         await asyncio.sleep(0.05)
-        return working._wake.is_set() or failures == 0
+        return working._wake.is_set()
 
+    await eventually(heard)  # now a consumer listens as well
+    away = True
+
+    async def failed() -> bool:
+        return failures > 1
+
+    await eventually(failed)
+    away = False
     await eventually(heard)
+    gc.collect()
+    assert complaints == []
     run = await attach(upstream_row, SUPPORT, TICKET)
     await publish.poke_workers()
     await until_followed_by(run, "first")
