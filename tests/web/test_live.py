@@ -16,7 +16,7 @@ from accounts.models import User
 from runs import publish
 from runs.models import Event, Run, Task
 from runs.web import live, render
-from tests.factories import START, make_run, make_task, make_user
+from tests.factories import START, make_gap, make_run, make_task, make_user
 from tests.web.live_page import Page, client_of, cookie_of, parts_of, socket_to
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -212,6 +212,32 @@ async def test_a_page_older_than_a_reset_is_drawn_anew(run: Run) -> None:
         message = await page.take()
     assert "#run" in parts_of(message)
     assert len(page.tasks) == 1
+
+
+async def test_rows_that_have_not_changed_follow_when_the_timeline_moves(run: Run) -> None:
+    async with opened(run) as page:
+        [fetch, clean] = page.tasks
+        await in_thread(lambda: write(run, tasks={"fetch": "succeeded"}))
+        await publish.ring({run.pk})
+        assert f"#{clean}" not in parts_of(await page.take())
+        await page.acknowledge()
+
+        await in_thread(lambda: (make_gap(run), write(run)))
+        await publish.ring({run.pk})
+        await page.take()
+        assert ['class="gap"' in page.tasks[row] for row in (fetch, clean)] == [True, True], "a gap crosses every row"
+        await page.acknowledge()
+
+        before = dict(page.tasks)
+        await in_thread(lambda: write(run, started_at=START - 100))
+        await publish.ring({run.pk})
+        await page.take()
+        assert page.tasks[fetch] != before[fetch], "its bar begins further right"
+        await page.acknowledge()
+
+        await in_thread(lambda: write(run, tasks={"fetch": "failed"}))
+        await publish.ring({run.pk})
+        assert f"#{clean}" not in parts_of(await page.take()), "once is enough"
 
 
 async def test_a_row_tells_the_drawer_that_its_task_has_moved_on(run: Run) -> None:
