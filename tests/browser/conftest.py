@@ -75,7 +75,7 @@ def make_site(prepared: Path, tmp_path: Path) -> Iterator[MakeSite]:
 
     yield make
     for site in sites:
-        print(site.log()[-3000:])  # shown when the test has failed  # noqa: T201
+        print(site.log()[-3000:])  # noqa: T201  # shown when the test has failed
         site.stop()
 
 
@@ -104,7 +104,8 @@ class Tabs:
         context = await self._browser.new_context(base_url=site.url, **options)
         context.set_default_timeout(20_000)
         self._contexts.append(context)
-        await context.add_cookies([{"name": c.name, "value": c.value or "", "url": site.url} for c in site.client.cookies.jar])
+        cookies = site.client.cookies.jar
+        await context.add_cookies([{"name": c.name, "value": c.value or "", "url": site.url} for c in cookies])
         await context.add_init_script(WATCH_POLICY)
         page = await context.new_page()
         page.on("console", self._heard)

@@ -58,7 +58,8 @@ async def rows(page: Page) -> dict[str, str]:
     """The state of each task by its name."""
     found: dict[str, str] = await page.evaluate(
         "() => Object.fromEntries([...document.querySelectorAll('#rows > li')]"
-        ".map((row) => [row.dataset.name, row.dataset.state + (row.classList.contains('inferred') ? ' inferred' : '')]))"
+        ".map((row) => [row.dataset.name, "
+        "row.dataset.state + (row.classList.contains('inferred') ? ' inferred' : '')]))"
     )
     return found
 

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.browser
 
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
-  Object.defineProperty(document, "visibilityState", { configurable: true, get: () => (hidden ? "hidden" : "visible") });
+  const state = hidden ? "hidden" : "visible";
+  Object.defineProperty(document, "visibilityState", { configurable: true, get: () => state });
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
 
@@ -111,9 +112,7 @@ async def test_a_late_reader_sees_what_came_before(make_site: MakeSite, tabs: Ta
 
 
 @pytest.mark.parametrize(("status", "words"), [(422, "tasks are missing"), (400, "no agent among the tasks")])
-async def test_a_refused_launch_tells_why_on_its_page(
-    make_site: MakeSite, tabs: Tabs, status: int, words: str
-) -> None:
+async def test_a_refused_launch_tells_why_on_its_page(make_site: MakeSite, tabs: Tabs, status: int, words: str) -> None:
     async with scripted_upstream() as upstream:
         site = make_site(UPSTREAM_API_URL=upstream.api_url, UPSTREAM_SOCKET_URL=upstream.socket_url)
         upstream.launch_answer = (status, {"message": words})
