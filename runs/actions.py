@@ -17,6 +17,7 @@ from runs import publish, store, vault
 from runs.catalogue import (
     Refused,
     Taken,
+    check_json,
     check_name,
     default_upstream,
     delete_upstream,
@@ -85,7 +86,8 @@ def launch(
     else:
         upstream = upstream or default_upstream()
     assert definition is not None
-    plan = read_definition(definition)
+    read_definition(definition)
+    check_json(inputs or {}, "inputs")
     flow_name = flow_name or (workflow.flow_name if workflow else str(definition.get("flow_name") or ""))
     check_name(flow_name, "flow_name")
     run_name = run_name or mint_run_name(flow_name)
@@ -99,6 +101,7 @@ def launch(
     body.pop("description", None)
     if len(json.dumps(body)) > MAX_BODY:
         raise Refused(f"The launch is larger than {MAX_BODY // 1024**2} MiB.", (mistake("inputs", "Too large."),))
+    masked = masker.value({**definition, "flow_name": flow_name})
     try:
         run = store.create_run(
             upstream=upstream,
@@ -108,10 +111,10 @@ def launch(
             user_id=user.pk if user else None,
             workflow=workflow,
             retry_of=retry_of,
-            definition=masker.value({**definition, "flow_name": flow_name}),
+            definition=masked,
             inputs=masker.value(merged),
             sealed=vault.seal(body),
-            plan=plan,
+            plan=read_definition(masked),  # names and tags are stored, too, and events come masked
         )
     except IntegrityError:
         raise _taken(upstream, flow_name, run_name) from None

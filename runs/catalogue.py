@@ -5,6 +5,8 @@ pages and encrypted for launching.
 import ipaddress
 import json
 import logging
+import math
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,11 +17,15 @@ from django.db import IntegrityError, transaction
 from runs import vault
 from runs.core import plan as plans
 from runs.core import redact
+from runs.core.decode import MAX_DEPTH
 from runs.core.plan import Mistake, PlanError
+from runs.core.text import storable
 from runs.models import Upstream, Workflow
 
 DEFAULT, SANDBOX = "default", "sandbox"
 KEY_HINT = 4  # last characters of a key that the pages show
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +65,28 @@ def check_name(name: str, place: str) -> None:
         problem = f"has {len(name)} characters; at most 300 can be used"
     elif name in (".", ".."):
         problem = f"is {name!r}, which an address would lose"
-    elif any(ord(character) < 32 or ord(character) == 127 or 0xD800 <= ord(character) < 0xE000 for character in name):
+    elif _UNPRINTABLE.search(name):
         problem = "has control characters or broken text in it"
     if problem:
         raise Refused(f"{words} {problem}.", (mistake(place, f"{words} {problem}."),))
+
+
+def check_json(value: Any, place: str) -> None:
+    """Raises Refused for what cannot be sent as JSON, or would come back in events that nest too deeply to be read."""
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        problem = f"is nested deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else ""
+        if any(isinstance(one, float) and not math.isfinite(one) for one in level):
+            problem = "holds NaN or Infinity, which are no JSON"
+        if problem:
+            raise Refused(f"{place} {problem}.", (mistake(place, f"This {problem}."),))
 
 
 # --- upstreams ------------------------------------------------------------------------------------------------
@@ -87,10 +111,11 @@ def save_upstream(
 ) -> Upstream:
     """Make (upstream is None) or change an upstream. `api_key`: None keeps the present one, '' removes it."""
     mistakes = [
-        *([] if name.strip() else [mistake("name", "An upstream needs a name.")]),
+        *_name_mistakes(name.strip()),
         *_address_mistakes("api_url", api_url, ("http", "https")),
         *_address_mistakes("socket_url", socket_url, ("ws", "wss")),
         *(_address_mistakes("studio_url", studio_url, ("http", "https")) if studio_url else []),
+        *([] if _can_be_sent(api_key or "") else [mistake("api_key", "A key is plain ASCII text on one line.")]),
     ]
     if mistakes:
         raise Refused("The upstream was not saved.", tuple(mistakes))
@@ -117,8 +142,23 @@ def delete_upstream(upstream: Upstream) -> None:
     upstream.delete()
 
 
+def _can_be_sent(key: str) -> bool:
+    """Whether an HTTP header can carry it."""
+    return key.isascii() and not _UNPRINTABLE.search(key)
+
+
+def _name_mistakes(name: str) -> list[Mistake]:
+    if not name:
+        return [mistake("name", "An upstream needs a name.")]
+    if len(name) > 100 or _UNPRINTABLE.search(name):
+        return [mistake("name", "A name has at most 100 characters, and no control characters.")]
+    return []
+
+
 def _address_mistakes(place: str, url: str, schemes: tuple[str, ...]) -> list[Mistake]:
     expected = " or ".join(f"{scheme}://" for scheme in schemes)
+    if len(url) > 500 or _UNPRINTABLE.search(url):
+        return [mistake(place, "An address has at most 500 characters, and no control characters.")]
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
@@ -145,6 +185,10 @@ def _private(host: str) -> bool:
 
 def read_definition(definition: object) -> plans.Plan:
     """The plan of a definition. Raises Refused with the place of each mistake."""
+    check_json(definition, "definition")
+    if isinstance(definition, dict) and not isinstance(definition.get("default_inputs") or {}, dict):
+        message = "default_inputs must be a JSON object."
+        raise Refused(f"The definition cannot be launched: {message}", (mistake("default_inputs", message),))
     try:
         return plans.read(definition)
     except PlanError as error:
@@ -179,8 +223,10 @@ def save_workflow(
     check_name(name, "flow_name")
     definition = {**definition, "flow_name": name}
     row = workflow or Workflow()
-    row.upstream, row.flow_name, row.description = upstream, name, description or str(definition.get("description", ""))
-    row.definition = vault.masker(upstream).value(definition)
+    masker = vault.masker(upstream)
+    row.upstream, row.flow_name = upstream, name
+    row.description = storable(masker.text(description or str(definition.get("description", ""))))
+    row.definition = masker.value(definition)
     row.sealed = vault.seal(definition)
     row.tasks_total = len(plan.tasks)
     try:

@@ -16,6 +16,7 @@ from runs.core.events import Event as CoreEvent
 from runs.core.events import StatusReport, typed
 from runs.core.plan import Plan
 from runs.core.state import RunState, TaskState, TaskStatus, fold
+from runs.core.text import storable
 from runs.fields import dumps
 from runs.models import EpochNow, Event, Gap, Launch, Rejected, Run, Stream, Task, Upstream, Worker, Workflow
 
@@ -103,8 +104,8 @@ def task_row(task: TaskState, plan: Plan | None, position: int) -> dict[str, Any
     return {
         "key": task.key,
         "name": task.name,
-        "tag": (planned.tag or "")[:300] if planned else "",
-        "function": (planned.function or "")[:100] if planned else "",
+        "tag": storable(planned.tag)[:300] if planned else "",
+        "function": storable(planned.function)[:100] if planned else "",
         "depends": list(planned.depends) if planned else [],
         "position": position,
         "status": task.status,

@@ -6,6 +6,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from runs.core.text import storable
+
 LAUNCH_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 STATUS_TIMEOUT = httpx.Timeout(10.0)
 MESSAGE_LIMIT = 4000  # characters of the upstream's own words; still unmasked, so the caller masks, then shortens
@@ -48,11 +50,6 @@ def _json(response: httpx.Response) -> Any:
         return None
 
 
-def _storable(text: str) -> str:
-    """NUL and lone surrogates, which databases refuse, as \\x00 and \\udXXX."""
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
-
-
 def _message(response: httpx.Response) -> str:
     """What the upstream says of its refusal, in whatever of the usual shapes it says it."""
     body = _json(response)
@@ -60,7 +57,7 @@ def _message(response: httpx.Response) -> str:
         body = body.get("message") or body.get("detail") or body.get("error") or body
     elif body is None:
         body = response.text
-    return _storable(str(body).strip()[:MESSAGE_LIMIT]) or "no reason given"
+    return storable(str(body).strip()[:MESSAGE_LIMIT]) or "no reason given"
 
 
 async def run_dag(api_url: str, key: str, body: dict[str, Any]) -> str:
@@ -85,7 +82,7 @@ async def run_dag(api_url: str, key: str, body: dict[str, Any]) -> str:
         raise Unconfirmed(f"it answered {response.status_code}: {_message(response)}")
     answer = _json(response)
     task_id = answer.get("task_id") if isinstance(answer, dict) else None
-    return _storable(str(task_id))[:200] if task_id else ""
+    return storable(str(task_id))[:200] if task_id else ""
 
 
 async def task_status(api_url: str, key: str, task_id: str) -> Status | None:
