@@ -44,7 +44,7 @@ class Command(FollowingCommand):
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter: nested too deeply to be meant as JSON
         return text
 
 
@@ -53,7 +53,7 @@ def _file_inputs(path: str) -> dict[str, Any]:
         inputs = json.loads(Path(path).read_text())
     except OSError as error:
         raise CommandError(f"--inputs {path}: {error.strerror}", returncode=USAGE) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandError(f"--inputs {path}: not JSON: {error}", returncode=USAGE) from None
     if not isinstance(inputs, dict):
         raise CommandError(f"--inputs {path}: expected a JSON object", returncode=USAGE)
