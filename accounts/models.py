@@ -104,11 +104,7 @@ class SigninLink(models.Model):
     @classmethod
     def redeem(cls, text: str) -> User | None:
         """The user of a good link, which is good no more afterwards. Two redeemers at once: one gets in."""
-        link = (
-            cls.objects.filter(digest=digest(text), expires_at__gt=timezone.now())
-            .select_related("user")
-            .first()
-        )
+        link = cls.objects.filter(digest=digest(text), expires_at__gt=timezone.now()).select_related("user").first()
         if link is None or not cls.objects.filter(pk=link.pk).delete()[0]:
             return None
         return link.user if link.user.is_active else None

@@ -25,9 +25,7 @@ def link_for_start() -> str:
     An administrator who is there already is taken, the one named "admin" before others. A user "admin" whom
     somebody disabled or gave a lower role is raised again only when no other administrator is left.
     """
-    admins = {
-        user.username: user for user in User.objects.filter(role=Role.ADMIN, is_active=True).order_by("pk")
-    }
+    admins = {user.username: user for user in User.objects.filter(role=Role.ADMIN, is_active=True).order_by("pk")}
     user = admins.get(FIRST_ADMIN) or next(iter(admins.values()), None)
     if user is None:
         user, made = User.objects.update_or_create(

@@ -17,9 +17,7 @@ BACKEND = "django.contrib.auth.backends.ModelBackend"
 def onward(request: HttpRequest) -> str:
     """Where to go after the sign-in: `next` when it is an address of this site, else the list of runs."""
     asked = request.POST.get("next") or request.GET.get("next") or ""
-    ours = url_has_allowed_host_and_scheme(
-        asked, allowed_hosts={request.get_host()}, require_https=request.is_secure()
-    )
+    ours = url_has_allowed_host_and_scheme(asked, allowed_hosts={request.get_host()}, require_https=request.is_secure())
     return asked if ours else resolve_url("/")
 
 

@@ -119,9 +119,7 @@ async def call_api(resolved: dict[str, Any]) -> dict[str, Any]:
     except (httpx.HTTPError, httpx.InvalidURL, TypeError, ValueError) as error:
         raise CallFailed(type(error).__name__, f"{method} {url} failed: {error}", "REQUEST_FAILED") from error
     if not answer.is_success:
-        raise CallFailed(
-            "HTTPStatusError", f"{method} {url} answered {answer.status_code}", answer.status_code
-        )
+        raise CallFailed("HTTPStatusError", f"{method} {url} answered {answer.status_code}", answer.status_code)
     try:
         return {"status_code": answer.status_code, "response": answer.json()}
     except ValueError:
@@ -134,11 +132,7 @@ def _type_only(response: httpx.Response) -> dict[str, str]:
 
 
 def _examples(examples: Any) -> list[Any]:
-    return (
-        [each.get("text") for each in examples if isinstance(each, dict)]
-        if isinstance(examples, list)
-        else []
-    )
+    return [each.get("text") for each in examples if isinstance(each, dict)] if isinstance(examples, list) else []
 
 
 def _words(text: str) -> set[str]:

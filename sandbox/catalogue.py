@@ -15,9 +15,7 @@ CREATED_AT = "2026-11-24T09:00:00Z"
 @cache
 def items() -> tuple[dict[str, Any], ...]:
     """{flow_id, flow_name, flow_data, api_key, created_at, updated_at}, by file name."""
-    return tuple(
-        _item(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(FOLDER.glob("*.json"))
-    )
+    return tuple(_item(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(FOLDER.glob("*.json")))
 
 
 def item(flow_id: str) -> dict[str, Any] | None:

@@ -149,17 +149,13 @@ def read(body: bytes) -> Definition:
 def parse(data: object) -> Definition:
     """The definition in decoded JSON. Raises Refused (422 or 400)."""
     if isinstance(data, dict) and "workflow_data" in data and "tasks" not in data:
-        hint = (
-            "Send the workflow itself at top level (tasks, flow_name, run_name, …), not inside workflow_data"
-        )
+        hint = "Send the workflow itself at top level (tasks, flow_name, run_name, …), not inside workflow_data"
         raise _refused([_mistake(("workflow_data",), hint)])
     workflow = _convert(data, _Workflow, ())
     canvas = {task.name for task in workflow.tasks if task.function == CANVAS_NODE}
     kept = [(index, task) for index, task in enumerate(workflow.tasks) if task.function != CANVAS_NODE]
     if len(kept) > MAX_TASKS:
-        raise _refused(
-            [_mistake(("tasks",), f"{len(kept)} tasks are more than the {MAX_TASKS} that a run may have")]
-        )
+        raise _refused([_mistake(("tasks",), f"{len(kept)} tasks are more than the {MAX_TASKS} that a run may have")])
     scripts = {
         index: _convert(task.params["sandbox"], Script, ("tasks", index, "params", "sandbox"))
         for index, task in kept
@@ -213,8 +209,7 @@ def _gates(
         wanted = {
             choice
             for edge in edges
-            if (edge.source, edge.target) == (source, name)
-            and (choice := _choice(branch.function, edge)) is not None
+            if (edge.source, edge.target) == (source, name) and (choice := _choice(branch.function, edge)) is not None
         }
         if branch.function == CONDITIONAL:
             wanted |= {answer for answer in ("true", "false") if branch.params.get(answer) == name}
@@ -237,22 +232,16 @@ def _name_mistakes(kept: list[tuple[int, _Task]], workflow: _Workflow) -> Iterab
     first: dict[str, int] = {}
     for index, task in kept:
         if first.setdefault(task.name, index) != index:
-            yield _mistake(
-                ("tasks", index, "name"), f"Task {first[task.name]} is already named {task.name!r}"
-            )
+            yield _mistake(("tasks", index, "name"), f"Task {first[task.name]} is already named {task.name!r}")
         for found in references(task.params):
             place: Place = ("tasks", index, "params", *found.place)
             if found.kind == "depends" and found.name not in names:
                 yield _mistake(place, f"{task.name!r} depends on {found.name!r}, and no task has that name")
             if found.kind == "input" and found.name not in workflow.default_inputs:
-                yield _mistake(
-                    place, f"{task.name!r} asks for input {found.name!r}, which default_inputs lacks"
-                )
+                yield _mistake(place, f"{task.name!r} asks for input {found.name!r}, which default_inputs lacks")
 
 
-def _edge_mistakes(
-    kept: list[tuple[int, _Task]], canvas: set[str], workflow: _Workflow
-) -> Iterable[dict[str, Any]]:
+def _edge_mistakes(kept: list[tuple[int, _Task]], canvas: set[str], workflow: _Workflow) -> Iterable[dict[str, Any]]:
     functions = {task.name: task.function for _, task in kept}
     for index, edge in enumerate(workflow.edges):
         for end in ("source", "target"):
@@ -260,15 +249,9 @@ def _edge_mistakes(
             if name not in functions and name not in canvas and name != CANVAS_NODE:
                 yield _mistake(("edges", index, end), f"No task is named {name!r}")
         function = functions.get(edge.source)
-        if (
-            function in (ROUTER, CONDITIONAL)
-            and edge.condition not in (None, "")
-            and _choice(function, edge) is None
-        ):
+        if function in (ROUTER, CONDITIONAL) and edge.condition not in (None, "") and _choice(function, edge) is None:
             wanted = "route == 'NAME'" if function == ROUTER else '"true" or "false"'
-            yield _mistake(
-                ("edges", index, "condition"), f"An edge of {edge.source!r} ({function}) needs {wanted}"
-            )
+            yield _mistake(("edges", index, "condition"), f"An edge of {edge.source!r} ({function}) needs {wanted}")
 
 
 def _convert[T](data: object, kind: type[T], place: Place) -> T:
@@ -289,6 +272,4 @@ def _refused(mistakes: list[dict[str, Any]]) -> Refused:
     first = mistakes[0]
     where = ".".join(str(step) for step in first["loc"])
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    return Refused(
-        422, f"The workflow was not accepted: {where}: {first['msg']}{more}", mistakes[:MAX_DETAILS]
-    )
+    return Refused(422, f"The workflow was not accepted: {where}: {first['msg']}{more}", mistakes[:MAX_DETAILS])

@@ -124,9 +124,7 @@ class Orchestrator:
         try:
             await run.pause(script.start_delay, draw)
             began = time.monotonic()
-            await self._say_flow(
-                run, "flow_started", task_id=script.started.task_id, message=script.started.message
-            )
+            await self._say_flow(run, "flow_started", task_id=script.started.task_id, message=script.started.message)
             async with asyncio.TaskGroup() as group:
                 for task in run.definition.tasks.values():
                     group.create_task(self._task(run, task))
@@ -203,9 +201,7 @@ class Orchestrator:
                 await self._say_task(run, task, "task_completed", task_id, execution_time=took, output=output)
             return
 
-    async def _outcome(
-        self, run: Run, task: Task, attempt: int, resolved: dict[str, Any], draw: random.Random
-    ) -> Any:
+    async def _outcome(self, run: Run, task: Task, attempt: int, resolved: dict[str, Any], draw: random.Random) -> Any:
         """Spend the attempt's time and give its output. Raises _AttemptFailed."""
         script = task.script
         if task.function == answers.API_CALL and _is_unscripted(script) and options.api_calls_allowed():
@@ -272,10 +268,7 @@ def _is_skipped(run: Run, task: Task) -> bool:
     that this one depends on was skipped: where branches meet again, one that ran is enough.
     """
     for source, wanted in task.gates.items():
-        if (
-            source in run.skipped
-            or _choice(run.definition.tasks[source], run.results.get(source)) not in wanted
-        ):
+        if source in run.skipped or _choice(run.definition.tasks[source], run.results.get(source)) not in wanted:
             return True
     return bool(task.depends) and run.skipped.issuperset(task.depends)
 

@@ -31,9 +31,7 @@ def references(params: Mapping[str, Json]) -> Iterator[Reference]:
                     yield Reference((key, "default", member) if mapped else (key, member), *found)
 
 
-def resolve(
-    params: Mapping[str, Json], inputs: Mapping[str, Json], outputs: Mapping[str, Json]
-) -> dict[str, Json]:
+def resolve(params: Mapping[str, Json], inputs: Mapping[str, Json], outputs: Mapping[str, Json]) -> dict[str, Json]:
     """The params with every reference replaced; a task without an output (it was skipped) gives None."""
     resolved = {}
     for key, value in params.items():
@@ -44,9 +42,7 @@ def resolve(
     return resolved
 
 
-def _config(
-    config: dict[str, Json], inputs: Mapping[str, Json], outputs: Mapping[str, Json]
-) -> dict[str, Json]:
+def _config(config: dict[str, Json], inputs: Mapping[str, Json], outputs: Mapping[str, Json]) -> dict[str, Json]:
     if not _is_mapped(config):
         return {key: _value(value, inputs, outputs) for key, value in config.items()}
     request = {key: _value(value, inputs, outputs) for key, value in config["default"].items()}

@@ -92,9 +92,7 @@ def imports(tree: ast.AST, module: str, is_package: bool = False) -> Iterator[tu
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                above = module.split(".")[
-                    : None if is_package and node.level == 1 else -(node.level - is_package)
-                ]
+                above = module.split(".")[: None if is_package and node.level == 1 else -(node.level - is_package)]
                 base = ".".join([*above, *([base] if base else [])])
             for alias in node.names:
                 full = f"{base}.{alias.name}"
@@ -115,9 +113,7 @@ def forbidden_imports(source: str, module: str, is_package: bool = False) -> lis
     for line, target in imports(ast.parse(source), module, is_package):
         top = target.split(".")[0]
         if top not in OURS:
-            if mine == "runs.core" and (
-                top not in CORE_LIBRARIES or top in NOT_IN_CORE or target in NOT_IN_CORE
-            ):
+            if mine == "runs.core" and (top not in CORE_LIBRARIES or top in NOT_IN_CORE or target in NOT_IN_CORE):
                 wrong.append(f"{module}:{line} the core imports {target}")
             continue
         theirs = layer(target)

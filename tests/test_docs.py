@@ -15,9 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text()
 COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text()
-NOT_SETTINGS = (
-    "## For make and the tests"  # the part of the page about variables that settings.py does not read
-)
+NOT_SETTINGS = "## For make and the tests"  # the part of the page about variables that settings.py does not read
 
 
 def variables_read() -> set[str]:
@@ -65,17 +63,11 @@ def parser_of(name: str) -> ArgumentParser:
 
 def own_options(parser: ArgumentParser) -> Iterator[str]:
     """The long names of the options that the command adds to Django's own, and its required arguments."""
-    django_own = {
-        option for action in BaseCommand().create_parser("", "")._actions for option in action.option_strings
-    }
+    django_own = {option for action in BaseCommand().create_parser("", "")._actions for option in action.option_strings}
     for action in parser._actions:
         if action.help == SUPPRESS or set(action.option_strings) & django_own:
             continue
-        yield (
-            max(action.option_strings, key=len)
-            if action.option_strings
-            else str(action.metavar or action.dest)
-        )
+        yield (max(action.option_strings, key=len) if action.option_strings else str(action.metavar or action.dest))
 
 
 def links(page: Path) -> Iterator[str]:
@@ -119,9 +111,7 @@ def test_no_command_or_option_is_documented_that_does_not_exist() -> None:
         known = {option for action in parser_of(name)._actions for option in action.option_strings}
         usage = next(line for line in section.splitlines() if f"manage.py {name}" in line)
         unknown = set(re.findall(r"--[a-z-]+", usage)) - known
-        assert not unknown, (
-            f"docs/commands.md gives {name} options that it does not have: {', '.join(unknown)}"
-        )
+        assert not unknown, f"docs/commands.md gives {name} options that it does not have: {', '.join(unknown)}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -27,9 +27,7 @@ def test_the_right_password_signs_in_and_leads_to_where_one_wanted_to_go(client:
 
 
 @pytest.mark.parametrize("fields", [{}, {"is_active": False}])
-def test_a_wrong_password_and_a_disabled_user_get_the_same_answer(
-    client: Client, fields: dict[str, bool]
-) -> None:
+def test_a_wrong_password_and_a_disabled_user_get_the_same_answer(client: Client, fields: dict[str, bool]) -> None:
     make_user(username="ada", password=PASSWORD, **fields)
     sent = PASSWORD if fields else "something else entirely"
     answer = client.post("/sign-in/", {"username": "ada", "password": sent})

@@ -64,11 +64,7 @@ def story(events: list[dict[str, Any]]) -> list[str]:
     return [f"{event['event_type']} {event.get('task_name', '')}".strip() for event in events]
 
 
-def named(
-    events: list[dict[str, Any]], event_type: str, task_name: str | None = None
-) -> list[dict[str, Any]]:
+def named(events: list[dict[str, Any]], event_type: str, task_name: str | None = None) -> list[dict[str, Any]]:
     return [
-        event
-        for event in events
-        if event["event_type"] == event_type and task_name in (None, event.get("task_name"))
+        event for event in events if event["event_type"] == event_type and task_name in (None, event.get("task_name"))
     ]

@@ -25,9 +25,7 @@ class Server:
         lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         body = await reader.readexactly(int(lengths[0].split(b":")[1])) if lengths else b""
         self.requests.append(head + body)
-        answer = (
-            f"HTTP/1.1 {self.status} X\r\nLocation: {self.url}/other\r\nContent-Type: application/json\r\n"
-        )
+        answer = f"HTTP/1.1 {self.status} X\r\nLocation: {self.url}/other\r\nContent-Type: application/json\r\n"
         writer.write(f"{answer}Content-Length: {len(self.body)}\r\n\r\n".encode() + self.body)
         await writer.drain()
         writer.close()
@@ -72,9 +70,7 @@ async def test_a_scripted_call_is_not_made_even_when_allowed(server: Server, set
 
 
 @pytest.mark.parametrize(("status", "code"), [(500, 500), (302, 302)])
-async def test_an_error_or_a_redirect_fails_the_task(
-    server: Server, settings: Any, status: int, code: int
-) -> None:
+async def test_an_error_or_a_redirect_fails_the_task(server: Server, settings: Any, status: int, code: int) -> None:
     settings.SANDBOX_ALLOW_API_CALLS = True
     server.status = status
     events = await play(calling(server.url))

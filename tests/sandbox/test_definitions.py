@@ -41,9 +41,7 @@ def places(data: Any) -> list[list[Any]]:
         (workflow(task("a"), task("a")), ["body", "tasks", 1, "name"]),
         (workflow(task("a"), edges=[{"source": "a", "target": "z"}]), ["body", "edges", 0, "target"]),
         (
-            workflow(
-                task("a"), task("r", "gpt_router"), edges=[{"source": "r", "target": "a", "condition": "x"}]
-            ),
+            workflow(task("a"), task("r", "gpt_router"), edges=[{"source": "r", "target": "a", "condition": "x"}]),
             ["body", "edges", 0, "condition"],
         ),
         (workflow(task("a", sandbox={"secs": 1})), ["body", "tasks", 0, "params", "sandbox"]),

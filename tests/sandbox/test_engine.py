@@ -49,9 +49,7 @@ async def test_the_input_holds_the_resolved_params_with_secrets_and_without_the_
 
 
 async def test_a_task_keeps_one_id_and_a_null_id_means_none() -> None:
-    events = await play(
-        workflow(task("a"), task("b", sandbox={"task_id": None}), task("c", sandbox={"task_id": "C"}))
-    )
+    events = await play(workflow(task("a"), task("b", sandbox={"task_id": None}), task("c", sandbox={"task_id": "C"})))
     assert len({event["task_id"] for event in events if event.get("task_name") == "a"}) == 1
     assert all("task_id" not in event for event in events if event.get("task_name") == "b")
     assert {event["task_id"] for event in events if event.get("task_name") == "c"} == {"C"}
@@ -180,9 +178,7 @@ async def test_times_are_epoch_seconds_and_do_not_go_back() -> None:
     times = [event["timestamp"] for event in events]
     assert all(isinstance(time, float) and time > 1_700_000_000 for time in times)
     assert times == sorted(times)
-    assert (
-        events[-1]["total_execution_time"] >= named(events, "task_completed", "a")[0]["execution_time"] >= 0
-    )
+    assert events[-1]["total_execution_time"] >= named(events, "task_completed", "a")[0]["execution_time"] >= 0
 
 
 async def test_the_speed_of_a_definition_multiplies_the_setting(settings: Any) -> None:

@@ -103,9 +103,7 @@ async def test_a_posted_recording_is_played_to_who_listens_under_its_own_names()
 
 async def test_a_recording_can_be_played_under_other_names() -> None:
     heard = await listening(("Other", "a/b"))
-    assert (
-        await post(b'{"flow_name":"F","run_name":"r"}', "flow_name=Other&run_name=a%2Fb")
-    ).status_code == 202
+    assert (await post(b'{"flow_name":"F","run_name":"r"}', "flow_name=Other&run_name=a%2Fb")).status_code == 202
     await until(lambda: heard)
 
 
@@ -139,9 +137,7 @@ def test_the_command_sends_the_file_as_it_is(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(httpx, "post", receive)
     out = io.StringIO()
-    call_command(
-        "play_recording", str(file), "--speed", "4", "--flow", "F", "--url", "http://h/sandbox/", stdout=out
-    )
+    call_command("play_recording", str(file), "--speed", "4", "--flow", "F", "--url", "http://h/sandbox/", stdout=out)
     assert sent["url"] == "http://h/sandbox/recordings/"
     assert sent["content"] == file.read_bytes()
     assert sent["params"] == {"speed": "4.0", "flow_name": "F"}
@@ -152,9 +148,7 @@ def test_the_command_sends_the_file_as_it_is(tmp_path: Path, monkeypatch: pytest
 def test_the_command_says_what_the_sandbox_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "run.ndjson"
     file.write_bytes(b"{}")
-    monkeypatch.setattr(
-        httpx, "post", lambda *_, **__: httpx.Response(422, json={"message": "No frame says"})
-    )
+    monkeypatch.setattr(httpx, "post", lambda *_, **__: httpx.Response(422, json={"message": "No frame says"}))
     with pytest.raises(CommandError, match="No frame says"):
         call_command("play_recording", str(file))
 

@@ -14,9 +14,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER")
-        parser.add_argument(
-            "--role", choices=Role.values, help="Makes the user, or gives an existing one this role"
-        )
+        parser.add_argument("--role", choices=Role.values, help="Makes the user, or gives an existing one this role")
 
     def handle(self, *args: Any, **options: Any) -> None:
         name, role = options["user"], options["role"]

@@ -18,9 +18,7 @@ class Command(BaseCommand):
         parser.add_argument("--speed", type=float, default=1.0, help="times as fast as it was recorded (1)")
         parser.add_argument("--flow", help="flow name to play it under (that of the recording)")
         parser.add_argument("--run", help="run name to play it under (that of the recording)")
-        parser.add_argument(
-            "--url", default="http://127.0.0.1:8000/sandbox", help="where the sandbox is (%(default)s)"
-        )
+        parser.add_argument("--url", default="http://127.0.0.1:8000/sandbox", help="where the sandbox is (%(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
