@@ -4,10 +4,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from channels.db import database_sync_to_async
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import F
@@ -22,7 +23,7 @@ from tests.web.live_page import Page, client_of, cookie_of, parts_of, socket_to
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@sync_to_async(thread_sensitive=False)
+@partial(database_sync_to_async, thread_sensitive=False)
 def in_thread[R](function: Callable[[], R]) -> R:
     return function()
 
