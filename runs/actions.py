@@ -138,7 +138,8 @@ def attach(*, upstream: Upstream | None = None, flow_name: str, run_name: str, u
             workflow=Workflow.objects.filter(upstream=upstream, flow_name=flow_name).first(),
         )
     except IntegrityError:
-        raise _taken(upstream, flow_name, run_name) from None
+        taken = _taken(upstream, flow_name, run_name)
+        raise Taken(taken.message, (mistake("run_name", "This run is followed already."),)) from None
     _poke()
     _announce(run.pk)
     return run
@@ -206,6 +207,6 @@ def _taken(upstream: Upstream, flow_name: str, run_name: str) -> Taken:
     there = Run.objects.filter(upstream=upstream, flow_name=flow_name, run_name=run_name).first()
     number = f" (run {there.pk})" if there else ""
     return Taken(
-        f"{flow_name} has a run named {run_name!r} already{number}. Choose another run name.",
+        f"{flow_name} has a run named {run_name!r} already{number}.",
         (mistake("run_name", "This run name is taken; choose another."),),
     )

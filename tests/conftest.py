@@ -20,9 +20,13 @@ Path(os.environ["DATA_DIR"], "static").mkdir(parents=True, exist_ok=True)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
 django.setup()
 
+from django.db import connections  # noqa: E402
 from django.test import AsyncClient, Client  # noqa: E402
 
 from tests.factories import make_user  # noqa: E402
+
+# Each test has a loop, and so threads, of its own: what they leave when it ends in their midst would drain the pool.
+connections.settings["default"].get("OPTIONS", {}).pop("pool", None)
 
 
 @pytest.fixture(autouse=True)

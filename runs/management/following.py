@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from runs.catalogue import Refused
@@ -50,7 +51,7 @@ class FollowingCommand(BaseCommand):
         if options["follow"]:
             run = self._follow(run, quiet=options["json"])
         if options["json"]:
-            self.stdout.write(json.dumps(run_facts(run, base_url="", output=_output(run)), indent=2))
+            self.stdout.write(json.dumps(run_facts(run, base_url=site(), output=_output(run)), indent=2))
         if options["follow"]:
             sys.exit(EXIT[Run.Status(run.status)])
 
@@ -82,6 +83,11 @@ class FollowingCommand(BaseCommand):
         sys.stderr.flush()
 
 
+def site() -> str:
+    """Where the site answers, as far as this process knows: HOST and PORT."""
+    return f"http://{settings.HOST}:{settings.PORT}"
+
+
 def progress_line(run: Run) -> str:
     """One line: bar, steps, current task, state, seconds since the start."""
     total, done = run.tasks_total, run.tasks_completed
@@ -106,7 +112,7 @@ def closing_lines(run: Run) -> list[str]:
         lines.append(f"{run.gap_count} gap(s): what the upstream sent then may be missing.")
     if run.conflict:
         lines.append("The upstream said both that it succeeded and that it failed; the earlier word counts.")
-    return [*lines, f"{run.status}: see the run's page, number {run.pk}"]
+    return [*lines, f"{run.status}: {site()}{run.get_absolute_url()}"]
 
 
 def upstream_named(name: str) -> Upstream | None:

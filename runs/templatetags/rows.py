@@ -77,6 +77,17 @@ def span(seconds: float | None) -> str:
 
 
 @register.filter
+def ticking(seconds: float) -> str:
+    """A duration that goes on, in whole seconds as the page's own clock shows it: 3 s, 3 m 07 s, 2 h 05 m."""
+    whole = int(max(0.0, seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+
+
+@register.filter
 def segments(run: Run) -> list[dict[str, Any]]:
     """The mini bar from left to right: {state, count, x, width}, in hundredths; empty while no task is known."""
     counts = [(state, getattr(run, f"tasks_{state}")) for state in SEGMENTS]

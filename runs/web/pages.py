@@ -253,7 +253,7 @@ def attach(request: HttpRequest) -> HttpResponse:
         form = AttachForm(request.POST)
         status = 422
         if form.is_valid():
-            address = form.cleaned_data
+            address = dict(form.cleaned_data)  # a refusal takes its field out of the form's own
             try:
                 return redirect(actions.attach(**address, user=signed_in(request)))
             except Refused as refused:

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 from runs.core import timeline
 from runs.models import Event, Gap, Run, Task
-from runs.templatetags.rows import span
+from runs.templatetags.rows import span, ticking
 from runs.web.json_tree import tree
 
 LOG_FIRST = 200  # events that the first page shows
@@ -99,7 +99,7 @@ def task_row(task: Task, run: Run, axis: Axis, gaps: list[Gap]) -> SafeString:
         format_html('<span class="t-tries" title="{} attempts">↻ x{}</span>', attempts, attempts)
         if attempts > 1
         else "",
-        format_html('<span data-since="{}">{}</span>', f"{since:.3f}", span(max(0.0, time.time() - since)))
+        format_html('<span data-since="{}">{}</span>', f"{since:.3f}", ticking(time.time() - since))
         if running and since is not None
         else span(task.duration)
         if task.duration is not None

@@ -16,7 +16,7 @@
     const still = !moving || link.state !== "live" || !["live", "connecting", "waiting"].includes(head.dataset.upstream);
     document.body.toggleAttribute("data-still", still);
     const elapsed = head.querySelector("[data-since]");
-    if (elapsed && link.state !== "live") elapsed.setAttribute("data-frozen", "");
+    elapsed?.toggleAttribute("data-frozen", still);
     document.title = `${head.dataset.word} · ${head.dataset.title} · Stepline`;
     const icon = document.getElementById("favicon");
     const kind = { queued: "waiting", launching: "waiting", rejected: "failed" }[head.dataset.status] || head.dataset.status;

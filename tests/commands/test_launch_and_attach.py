@@ -180,7 +180,7 @@ def test_the_progress_goes_to_the_error_stream_and_the_end_to_the_output(
     assert out.getvalue().splitlines() == [
         f"Run {run.pk}: Nightly / {run.run_name}",
         "Timeout: too slow (T1)",
-        f"failed: see the run's page, number {run.pk}",
+        f"failed: http://127.0.0.1:8000/runs/{run.pk}/",
     ]
 
 
@@ -288,4 +288,4 @@ def test_the_last_words_tell_what_a_person_must_know(upstream: Upstream) -> None
     assert (first, notice) == ("E: m", "Launch unconfirmed.")
     assert gaps.startswith("2 gap(s)")
     assert "both that it succeeded and that it failed" in conflict
-    assert last == f"failed: see the run's page, number {run.pk}"
+    assert last == f"failed: http://127.0.0.1:8000/runs/{run.pk}/"

@@ -75,3 +75,16 @@ def test_a_mistake_stands_at_its_field(client_as: ClientAs, field: str, value: s
     assert answer.status_code == 422
     assert list(answer.context["form"].errors) == [field]
     assert not Run.objects.exists()
+
+
+def test_a_run_that_is_followed_already_is_linked_even_among_others_of_its_flow(
+    client_as: Callable[[str], Client],
+) -> None:
+    upstream = make_upstream()
+    make_run(upstream=upstream, flow_name="Flow", run_name="first")
+    wanted = make_run(upstream=upstream, flow_name="Flow", run_name="second")
+    answer = client_as("operator").post(
+        "/attach/", {"upstream": upstream.pk, "flow_name": "Flow", "run_name": "second"}
+    )
+    assert answer.status_code == 409
+    assert answer.context["taken"] == wanted
