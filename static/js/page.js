@@ -66,6 +66,6 @@
   document.addEventListener("htmx:after:swap", () => localise(document));
   localise(document);
   tick();
-  setInterval(tick, 1000);
+  setInterval(tick, 500);
   window.stepline = { now, duration, toast, localise };
 })();
