@@ -29,6 +29,9 @@ from tests.factories import make_user  # noqa: E402
 connections.settings["default"].get("OPTIONS", {}).pop("pool", None)
 
 
+IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
 @pytest.fixture(autouse=True)
 def plain_settings(settings: Any) -> None:
     """No collected static files, cheap passwords, and a channel layer that forgets the last test."""
@@ -38,7 +41,13 @@ def plain_settings(settings: Any) -> None:
     }
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if not settings.REDIS_URL:
-        settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+        settings.CHANNEL_LAYERS = IN_MEMORY
+
+
+@pytest.fixture
+def in_memory_layer(settings: Any) -> None:
+    """For tests that make the layer itself fail: the in-memory one, also where Redis is given."""
+    settings.CHANNEL_LAYERS = IN_MEMORY
 
 
 @pytest.fixture

@@ -76,6 +76,7 @@ async def test_a_database_that_fails_is_told_without_its_secrets(
     assert "pw" not in json.dumps(checks)
 
 
+@pytest.mark.usefixtures("in_memory_layer")
 async def test_a_layer_that_carries_nothing_is_told_in_time(beating: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     async def lose(self: Any, channel: str, message: Any) -> None:
         return None
@@ -87,6 +88,7 @@ async def test_a_layer_that_carries_nothing_is_told_in_time(beating: Worker, mon
     assert checks["layer"] == {"ok": False, "detail": "no answer within 0.2 seconds"}
 
 
+@pytest.mark.usefixtures("in_memory_layer")
 async def test_a_layer_that_cannot_be_reached_is_told(beating: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InMemoryChannelLayer, "send", refuse(ConnectionRefusedError("redis://:pw@host")))
     status, checks = await ready()

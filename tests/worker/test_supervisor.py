@@ -266,6 +266,7 @@ async def test_a_hint_makes_it_look_at_once(
     assert (await ended(run)).status == "stopped"
 
 
+@pytest.mark.usefixtures("in_memory_layer")
 async def test_a_channel_layer_that_fails_is_listened_to_again(
     upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
