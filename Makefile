@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test test-quick lint format bench migrate clean
+.PHONY: help run test test-quick test-faults tour lint format bench bench-full bench-peers migrate clean
 
 PYTHON_BIN := .venv/bin/python
 
@@ -17,12 +17,23 @@ run:  ## the site, the worker and the sandbox on http://127.0.0.1:8000/ (HOST, P
 test:  ## everything, browser tests included; says what it left out and why
 	@bin/setup dev
 	@CHROMIUM="$$(bin/find-browser --install)" $(PYTHON_BIN) -m pytest $(ARGS)
+ifndef ARGS
+	@$(PYTHON_BIN) -m tests.on_postgres
+endif
+
+test-faults:  ## every fault at its full size, on both databases: an hour or so; prints a table
+	@bin/setup dev
+	@CHROMIUM="$$(bin/find-browser --install)" $(PYTHON_BIN) -m tests.faults $(ARGS)
 
 test-quick:  ## the tests that start no processes and no browser
 	@bin/setup dev
-	@$(PYTHON_BIN) -m pytest -m "not browser and not process and not postgres" $(ARGS)
+	@$(PYTHON_BIN) -m pytest -m "not browser and not process and not postgres and not faults" $(ARGS)
 
-lint:  ## format, lint, types, templates, missing migrations
+tour:  ## a picture of every page and state, wide and 400 px, light and dark, into tour/
+	@bin/setup dev
+	@TOUR=tour CHROMIUM="$$(bin/find-browser --install)" $(PYTHON_BIN) -m pytest tests/browser/test_accessibility.py
+
+lint:  ## format, lint, types, templates, missing migrations, security, known holes of dependencies
 	@bin/setup dev
 	@bin/lint
 
@@ -31,9 +42,17 @@ format:  ## put Python files into their format and fix what can be fixed
 	@$(PYTHON_BIN) -m ruff check --fix-only --quiet .
 	@$(PYTHON_BIN) -m ruff format --quiet .
 
-bench:  ## the measurements as a table, and as JSON under bench/results/
+bench:  ## the measurements as a table, and as JSON under bench/results/: the quick ones, in ten minutes
 	@bin/setup dev
-	@CHROMIUM="$$(bin/find-browser)" $(PYTHON_BIN) -m bench $(ARGS)
+	@$(PYTHON_BIN) -m bench $(ARGS)
+
+bench-full:  ## all of them at full size
+	@bin/setup dev
+	@$(PYTHON_BIN) -m bench --full $(ARGS)
+
+bench-peers:  ## the same work in another product's server, which is installed for it
+	@bin/setup dev
+	@$(PYTHON_BIN) -m bench peers $(ARGS)
 
 migrate:  ## bring the database to the newest shape
 	@bin/setup
