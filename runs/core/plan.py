@@ -12,6 +12,9 @@ import msgspec
 MAX_NAME: Final = 300  # characters of a task name
 CANVAS: Final = "default_inputs"  # the function of a node that only the Studio's canvas knows
 NO_AGENT: Final = "the orchestrator refuses a workflow without a call_lyzr_agent task"
+FUNCTIONS: Final = frozenset(
+    {"call_lyzr_agent", "api_call", "gpt_router", "gpt_conditional_block", "approval_block", "a2a"}
+)  # those that the orchestrator documents
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _ROUTE: Final = re.compile(r"\s*route\s*==\s*['\"](.{0,300})['\"]\s*")
 
@@ -45,9 +48,11 @@ class Branch(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
+    """`warnings`: what hinders no launch here, and may be refused or not meant."""
+
     tasks: tuple[PlannedTask, ...]
     branches: tuple[Branch, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Mistake, ...] = ()
 
 
 class PlanError(ValueError):
@@ -58,10 +63,11 @@ class PlanError(ValueError):
         self.mistakes = mistakes
 
 
-def read(definition: object) -> Plan:
+def read(definition: object, *, new: bool = False) -> Plan:
     """The plan of a definition `{tasks, edges, …}`. Raises PlanError with every mistake found.
 
-    Nodes with the function `default_inputs` are no tasks. Functions nobody has heard of are allowed.
+    Nodes with the function `default_inputs` are no tasks. Functions nobody has heard of are only warned of; a task
+    without one is a mistake where the definition is `new`, and only warned of in one that was taken once.
     """
     if not isinstance(definition, dict):
         raise PlanError((Mistake("", None, "a workflow must be a JSON object with a list of tasks"),))
@@ -75,9 +81,12 @@ def read(definition: object) -> Plan:
         mistakes.append(Mistake("tasks", None, "the workflow has no task"))
     names = _names(places, mistakes)
     canvas = {str(item.get("name")) for item in listed if _is_canvas(item)} - set(names)
+    warnings: list[Mistake] = []
+    _functions(places, mistakes if new else warnings, warnings)
     depends = _dependencies(places, names, canvas, mistakes)
     mistakes += _cycles(depends, names)
-    branches, warnings = _branches(definition, places, names, canvas, mistakes)
+    branches, lost_routes = _branches(definition, places, names, canvas, mistakes)
+    warnings += lost_routes
     if mistakes:
         raise PlanError(tuple(mistakes))
     layers = _layers(depends)
@@ -93,7 +102,7 @@ def read(definition: object) -> Plan:
         for position, item in enumerate(places.values())
     )
     if all(task.function != "call_lyzr_agent" for task in tasks):
-        warnings = [NO_AGENT, *warnings]
+        warnings = [Mistake("tasks", None, NO_AGENT), *warnings]
     return Plan(tasks, branches, tuple(warnings))
 
 
@@ -150,6 +159,21 @@ def _names(places: dict[int, Any], mistakes: list[Mistake]) -> dict[str, int]:
         else:
             names[name] = number
     return names
+
+
+def _functions(places: dict[int, Any], mistakes: list[Mistake], warnings: list[Mistake]) -> None:
+    """Of functions that nobody has heard of there are warnings; what is no function at all is a mistake."""
+    for number, item in places.items():
+        if not isinstance(item, dict):
+            continue
+        name, function, place = _text(item.get("name")), item.get("function"), f"tasks[{number}].function"
+        if function is None or function == "":
+            mistakes.append(Mistake(place, name or None, f"task '{name}' has no function"))
+        elif not isinstance(function, str):
+            mistakes.append(Mistake(place, name or None, f"task '{name}': function must be a text"))
+        elif function not in FUNCTIONS:
+            message = f"task '{name}': '{function[:MAX_NAME]}' is no function that the orchestrator documents"
+            warnings.append(Mistake(place, name or None, message))
 
 
 def _dependencies(
@@ -255,9 +279,9 @@ def _branches(
     names: dict[str, int],
     canvas: set[str],
     mistakes: list[Mistake],
-) -> tuple[tuple[Branch, ...], list[str]]:
+) -> tuple[tuple[Branch, ...], list[Mistake]]:
     found: dict[Branch, None] = {}  # ordered, and each once
-    warnings: list[str] = []
+    warnings: list[Mistake] = []
     routes: dict[str, set[str]] = {}
     for number, item in places.items():
         params = item.get("params") if isinstance(item, dict) else None
@@ -299,5 +323,6 @@ def _branches(
             found[Branch(*ends, condition)] = None
             route = _ROUTE.fullmatch(condition)
             if route and ends[0] in routes and route[1] not in routes[ends[0]]:
-                warnings.append(f"no route of task '{ends[0]}' is named '{route[1]}' (edges[{number}].condition)")
+                message = f"no route of task '{ends[0]}' is named '{route[1]}'"
+                warnings.append(Mistake(f"edges[{number}].condition", ends[0], message))
     return tuple(found), warnings

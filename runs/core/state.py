@@ -65,25 +65,96 @@ class Label(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
+class Reading:
+    """What a task's marks say when they are read in order: the attempts that have ended, and the open one."""
+
+    attempts: list[Attempt] = field(default_factory=list)
+    open_since: float | None = None  # None while `running`: the start is not known
+    running: bool = False
+    input_seq: int | None = None
+    output_seq: int | None = None
+    error_seq: int | None = None
+
+    def go_on(self) -> "Reading":
+        """To read on from here; the attempts read further are its own."""
+        return Reading([], self.open_since, self.running, self.input_seq, self.output_seq, self.error_seq)
+
+    def read(self, marks: list[Mark]) -> None:
+        """Read the marks of one moment."""
+        for mark in _at_once(marks, self.running):
+            if mark.status == "running":
+                if self.running:  # it began again, and no event told how it had ended
+                    self.attempts.append(Attempt(self.open_since, mark.at, "unknown", inferred=True))
+                self.open_since, self.running = mark.at, True
+                self.input_seq = mark.seq
+                continue
+            if not self.running and mark.execution_time is not None:
+                self.open_since = mark.at - mark.execution_time  # the start was missed
+            self.attempts.append(Attempt(self.open_since, mark.at, mark.status))
+            self.open_since, self.running = None, False
+            if mark.status == "failed":
+                self.error_seq = mark.seq
+            else:
+                self.output_seq = mark.seq
+
+
+@dataclass(slots=True)
 class TaskState:
-    """One node of the run. All but `key`, `name` and the marks is derived."""
+    """One node of the run. All but `key`, `name` and the marks is derived.
+
+    The marks before the last moment are read once, in `before`: a task with thousands of attempts costs no more for
+    its next event than one with two.
+    """
 
     key: str
     name: str
     planned: bool = False
     marks: list[Mark] = field(default_factory=list)
     errors: dict[int, Any] = field(default_factory=dict)  # seq -> short error of a failed attempt
+    before: Reading = field(default_factory=Reading)
+    moment: list[Mark] = field(default_factory=list)  # the marks of the last moment
+    ends: list[Attempt] = field(default_factory=list)  # the attempts that follow from these, and the open one
     status: TaskStatus = "pending"
     inferred: bool = False
-    attempts: tuple[Attempt, ...] = ()
     error: dict[str, Any] | None = None
     input_seq: int | None = None
     output_seq: int | None = None
     error_seq: int | None = None
 
     @property
-    def first_at(self) -> float | None:
-        return self.marks[0].at if self.marks else None
+    def attempts(self) -> list[Attempt]:
+        return [*self.before.attempts, *self.ends]
+
+    def leave(self, mark: Mark, error: Any) -> None:
+        insort(self.marks, mark)
+        if error is not None:
+            self.errors[mark.seq] = error
+        if not self.moment or mark.at > self.moment[0].at:
+            self.before.read(self.moment)
+            self.moment = [mark]
+        elif mark.at == self.moment[0].at:
+            insort(self.moment, mark)
+        else:
+            self.reread()
+
+    def move(self, moved: list[tuple[Mark, Any]], target: "TaskState") -> None:
+        """These marks and their errors turned out to be another task's."""
+        gone = {mark for mark, _ in moved}
+        self.marks = [mark for mark in self.marks if mark not in gone]
+        target.marks = sorted([*target.marks, *gone])
+        for mark, error in moved:
+            self.errors.pop(mark.seq, None)
+            if error is not None:
+                target.errors[mark.seq] = error
+        self.reread()
+        target.reread()
+
+    def reread(self) -> None:
+        """A mark came or went in the middle: read all but the last moment again."""
+        self.before, self.moment = Reading(), []
+        for _, group in groupby(self.marks, lambda mark: mark.at):
+            self.before.read(self.moment)
+            self.moment = list(group)
 
 
 class Terminal(msgspec.Struct, frozen=True, order=True):
@@ -147,6 +218,11 @@ class RunState:
         if self.terminal.execution_time is not None:
             return self.terminal.execution_time
         return max(0.0, self.terminal.at - self.started_at) if self.started_at is not None else None
+
+    @property
+    def running(self) -> list[str]:
+        """The names of the tasks that run."""
+        return [self.tasks[key].name for key in self._running]
 
     @property
     def current_task(self) -> str:
@@ -250,15 +326,9 @@ def _task(
     state._labelled.setdefault(label, []).append((mark, error))
     state._latest = max(state._latest, (mark.at, label.task_id, label.task_name))
     key = state._keys[label]
-    _leave(state.tasks[key], mark, error)
+    state.tasks[key].leave(mark, error)
     changed.add(key)
     return _derive(state, changed) | changed
-
-
-def _leave(task: TaskState, mark: Mark, error: Any) -> None:
-    insort(task.marks, mark)
-    if error is not None:
-        task.errors[mark.seq] = error
 
 
 def _introduce(state: RunState, label: Label) -> set[str]:
@@ -277,7 +347,7 @@ def _introduce(state: RunState, label: Label) -> set[str]:
         old, new = state._keys[other], _key(state, other)
         if new != old:
             state._keys[other] = new
-            _move(state, other, old, new)
+            state.tasks[old].move(state._labelled[other], _ensure(state, new))
             moved |= {old, new}
     state._keys[label] = _key(state, label)
     _ensure(state, state._keys[label])
@@ -311,14 +381,6 @@ def _ensure(state: RunState, key: str) -> TaskState:
         state.tasks[key] = TaskState(key=key, name=key)
         state.counts["pending"] += 1
     return state.tasks[key]
-
-
-def _move(state: RunState, label: Label, old: str, new: str) -> None:
-    source, target = state.tasks[old], _ensure(state, new)
-    for mark, error in state._labelled[label]:
-        source.marks.remove(mark)
-        source.errors.pop(mark.seq, None)
-        _leave(target, mark, error)
 
 
 def _rename(state: RunState, task: TaskState) -> bool:
@@ -363,49 +425,33 @@ def _derive(state: RunState, keys: Iterable[str]) -> set[str]:
         task = state.tasks.get(key)
         if task is None:
             continue
-        before = (task.status, task.inferred, task.attempts, task.input_seq, task.output_seq, task.error_seq)
+        before = (task.status, task.inferred, task.ends, task.input_seq, task.output_seq, task.error_seq)
         state.counts[task.status] -= 1
         _derive_task(task, state.terminal, state.gapped)
         state.counts[task.status] += 1
         (state._running.add if task.status == "running" else state._running.discard)(key)
-        if before != (task.status, task.inferred, task.attempts, task.input_seq, task.output_seq, task.error_seq):
+        if before != (task.status, task.inferred, task.ends, task.input_seq, task.output_seq, task.error_seq):
             changed.add(key)
     return changed
 
 
 def _derive_task(task: TaskState, terminal: Terminal | None, gapped: bool) -> None:
-    attempts: list[Attempt] = []
-    open_since: float | None = None
-    running = False
-    task.input_seq = task.output_seq = task.error_seq = None
-    for _, group in groupby(task.marks, lambda mark: mark.at):
-        for mark in _at_once(list(group), running):
-            if mark.status == "running":
-                if running:  # it began again, and no event told how it had ended
-                    attempts.append(Attempt(open_since, mark.at, "unknown", inferred=True))
-                open_since, running = mark.at, True
-                task.input_seq = mark.seq
-                continue
-            if not running and mark.execution_time is not None:
-                open_since = mark.at - mark.execution_time  # the start was missed
-            attempts.append(Attempt(open_since, mark.at, mark.status))
-            open_since, running = None, False
-            if mark.status == "failed":
-                task.error_seq = mark.seq
-            else:
-                task.output_seq = mark.seq
-    if running:
-        attempts.append(_open_attempt(task, open_since, terminal, gapped))
-    elif not attempts and terminal is not None:
+    now = task.before.go_on()
+    now.read(task.moment)
+    task.input_seq, task.output_seq, task.error_seq = now.input_seq, now.output_seq, now.error_seq
+    task.ends = now.attempts
+    if now.running:
+        task.ends.append(_open_attempt(task, now.open_since, terminal))
+    last = task.ends[-1] if task.ends else None
+    if last is None and terminal is not None:
         known = task.name in terminal.outputs
         task.status = "succeeded" if known else UNSEEN_AT_END[gapped]
-        task.inferred, task.attempts = True, ()
+        task.inferred = True
         task.output_seq = terminal.seq if known else None
         task.error = None
         return
-    task.attempts = tuple(attempts)
-    task.status = attempts[-1].status if attempts else "pending"
-    task.inferred = attempts[-1].inferred if attempts else False
+    task.status = last.status if last else "pending"
+    task.inferred = last.inferred if last else False
     if task.inferred and task.status == "succeeded" and terminal is not None:
         task.output_seq = terminal.seq
     task.error = task.errors.get(task.error_seq or 0) if task.status == "failed" else None
@@ -419,7 +465,7 @@ def _at_once(marks: list[Mark], running: bool) -> list[Mark]:
     return [ends[0], *(mark for mark in marks if mark is not ends[0])]
 
 
-def _open_attempt(task: TaskState, started_at: float | None, terminal: Terminal | None, gapped: bool) -> Attempt:
+def _open_attempt(task: TaskState, started_at: float | None, terminal: Terminal | None) -> Attempt:
     if terminal is None:
         return Attempt(started_at, None, "running")
     known = task.name in terminal.outputs
