@@ -1,46 +1,57 @@
 """What a person or a program may do: launch, attach, retry, stop watching, and edit what can be launched.
 
-An action checks, writes an intent and pokes the workers. It never talks to the upstream.
+An action checks, writes an intent and its entry in the audit log in one transaction, and pokes the workers. It never
+talks to the upstream. `user` is who does it; None: a command.
 """
 
 import json
 import secrets
 import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.conf import settings
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 
-from accounts.models import User
-from runs import publish, store, vault
+from accounts import audit
+from accounts.models import Deed, User
+from runs import archive, catalogue, input_schema, keeping, publish, store, vault
 from runs.catalogue import (
+    Overtaken,
     Refused,
     Taken,
     check_json,
     check_name,
+    check_upstream,
     default_upstream,
-    delete_upstream,
-    delete_workflow,
+    masked_places,
     mistake,
+    places_masked,
     read_definition,
-    save_upstream,
-    save_workflow,
     unsealed,
 )
 from runs.core import plan as plans
 from runs.core import redact
-from runs.models import Run, Upstream, Workflow
+from runs.core import schema as schemas
+from runs.core.archive import Damaged, RunRecord, Seal, read, sealed
+from runs.models import Run, Upstream, Workflow, WorkflowVersion
 
 __all__ = [
+    "Damaged",
+    "Overtaken",
     "Refused",
     "Taken",
     "attach",
     "default_upstream",
     "delete_upstream",
     "delete_workflow",
+    "import_run",
     "launch",
     "mint_run_name",
+    "prune",
+    "read_definition",
+    "restore_version",
     "retry",
     "save_upstream",
     "save_workflow",
@@ -73,49 +84,61 @@ def launch(
     workflow: Workflow | None = None,
     retry_of: Run | None = None,
     user: User | None = None,
+    also: Callable[[Run], None] | None = None,
 ) -> Run:
     """A new run, queued for a worker. The definition is the one given, else the workflow's of that name.
 
-    `inputs` are merged over the definition's default_inputs; a masked value among them stands for the default that it
-    masks. Raises Refused, or Taken when the upstream has a run of that name.
+    `inputs` are merged over the definition's default_inputs, and those over the defaults of its input_schema; a masked
+    value among them stands for the default that it masks. `also` is called in the transaction that makes the run; what
+    it raises undoes both. Raises Refused, or Taken when the upstream has a run of that name.
     """
+    version = retry_of.workflow_version if retry_of else None
     if definition is None:
         workflow = workflow or _workflow(flow_name, upstream)
         upstream = upstream or workflow.upstream
-        definition = unsealed(workflow.sealed)
+        definition, version = unsealed(workflow.sealed), workflow.version
     else:
         upstream = upstream or default_upstream()
+    check_upstream(upstream)
     assert definition is not None
-    read_definition(definition)
+    masker = vault.masker(upstream)
+    with places_masked(masker):
+        read_definition(definition)
     check_json(inputs or {}, "inputs")
     flow_name = flow_name or (workflow.flow_name if workflow else str(definition.get("flow_name") or ""))
     check_name(flow_name, "flow_name")
     run_name = run_name or mint_run_name(flow_name)
     check_name(run_name, "run_name")
 
-    masker = vault.masker(upstream)
-    defaults = definition.get("default_inputs") or {}
-    merged = {**defaults, **_unmasked(inputs or {}, masker.value(defaults), defaults)}
+    masked = schemas.masked({**definition, "flow_name": flow_name}, masker)
+    defaults = _defaults(definition)
+    merged = {**defaults, **_unmasked(inputs or {}, _defaults(masked), defaults)}
+    if (schema := schemas.of(definition)) is not None:
+        _check_inputs(schema, merged, masker)
     body = {**plans.strip_canvas(definition), "default_inputs": merged, "flow_name": flow_name, "run_name": run_name}
     body = {"edges": [], "flow_data": {}, **body}
     body.pop("description", None)
     if len(json.dumps(body)) > MAX_BODY:
         raise Refused(f"The launch is larger than {MAX_BODY // 1024**2} MiB.", (mistake("inputs", "Too large."),))
-    masked = masker.value({**definition, "flow_name": flow_name})
     try:
-        run = store.create_run(
-            upstream=upstream,
-            flow_name=flow_name,
-            run_name=run_name,
-            deadline_seconds=settings.RUN_DEADLINE_SECONDS,
-            user_id=user.pk if user else None,
-            workflow=workflow,
-            retry_of=retry_of,
-            definition=masked,
-            inputs=masker.value(merged),
-            sealed=vault.seal(body),
-            plan=read_definition(masked),  # names and tags are stored, too, and events come masked
-        )
+        with transaction.atomic():
+            run = store.create_run(
+                upstream=upstream,
+                flow_name=flow_name,
+                run_name=run_name,
+                user_id=user.pk if user else None,
+                workflow=workflow,
+                workflow_version=version,
+                retry_of_id=retry_of.pk if retry_of else None,
+                definition=masked,
+                inputs=masker.value(merged),
+                sealed=vault.seal(body),
+                plan=read_definition(schemas.without(masked)),  # names and tags are stored, too, and events come masked
+            )
+            deed, detail = (Deed.RUN_RETRIED, f"again of run {retry_of.pk}") if retry_of else (Deed.RUN_LAUNCHED, "")
+            audit.record(deed, user, _named(run), detail)
+            if also:
+                also(run)
     except IntegrityError:
         raise _taken(upstream, flow_name, run_name) from None
     _poke()
@@ -123,20 +146,33 @@ def launch(
     return run
 
 
-def attach(*, upstream: Upstream | None = None, flow_name: str, run_name: str, user: User | None = None) -> Run:
-    """Follow a run that was started elsewhere. Raises Refused, or Taken when it is followed already."""
+def attach(
+    *,
+    upstream: Upstream | None = None,
+    flow_name: str,
+    run_name: str,
+    user: User | None = None,
+    also: Callable[[Run], None] | None = None,
+) -> Run:
+    """Follow a run that was started elsewhere; `also` as in launch. Raises Refused, or Taken when it is followed
+    already.
+    """
     upstream = upstream or default_upstream()
+    check_upstream(upstream)
     check_name(flow_name, "flow_name")
     check_name(run_name, "run_name")
     try:
-        run = store.create_run(
-            upstream=upstream,
-            flow_name=flow_name,
-            run_name=run_name,
-            deadline_seconds=settings.RUN_DEADLINE_SECONDS,
-            user_id=user.pk if user else None,
-            workflow=Workflow.objects.filter(upstream=upstream, flow_name=flow_name).first(),
-        )
+        with transaction.atomic():
+            run = store.create_run(
+                upstream=upstream,
+                flow_name=flow_name,
+                run_name=run_name,
+                user_id=user.pk if user else None,
+                workflow=Workflow.objects.filter(upstream=upstream, flow_name=flow_name).first(),
+            )
+            audit.record(Deed.RUN_ATTACHED, user, _named(run))
+            if also:
+                also(run)
     except IntegrityError:
         taken = _taken(upstream, flow_name, run_name)
         raise Taken(taken.message, (mistake("run_name", "This run is followed already."),)) from None
@@ -145,13 +181,21 @@ def attach(*, upstream: Upstream | None = None, flow_name: str, run_name: str, u
     return run
 
 
-def retry(run: Run, *, inputs: dict[str, Any] | None = None, run_name: str = "", user: User | None = None) -> Run:
-    """A new run of what this one was launched with, other inputs merged over its own; linked to it by `retry_of`."""
+def retry(
+    run: Run,
+    *,
+    inputs: dict[str, Any] | None = None,
+    run_name: str = "",
+    user: User | None = None,
+    also: Callable[[Run], None] | None = None,
+) -> Run:
+    """A new run of what this one was launched with, other inputs merged over its own; linked to it by `retry_of`.
+    `also` as in launch.
+    """
     launched = getattr(run, "launch", None)
-    if launched is None:
-        raise Refused(
-            f"{run} was started elsewhere, so what it was launched with is not known. Launch its workflow instead."
-        )
+    if launched is None or not launched.sealed:
+        came = "started elsewhere" if launched is None else "imported, and files hold no secrets"
+        raise Refused(f"{run} was {came}, so what it was launched with is not known. Launch its workflow instead.")
     return launch(
         flow_name=run.flow_name,
         run_name=run_name,
@@ -161,6 +205,7 @@ def retry(run: Run, *, inputs: dict[str, Any] | None = None, run_name: str = "",
         workflow=run.workflow,
         retry_of=run,
         user=user,
+        also=also,
     )
 
 
@@ -168,10 +213,120 @@ def stop_watching(run: Run, *, user: User | None = None) -> Run:
     """Ask the run's follower to end. The run itself goes on: the upstream has no way to cancel one."""
     if run.ended:
         raise Refused(f"{run} has ended ({run.status}); nobody is watching it any more.")
-    store.request_stop(run.pk)
+    with transaction.atomic():
+        store.request_stop(run.pk)
+        audit.record(Deed.RUN_STOPPED, user, _named(run))
     _poke()
     run.refresh_from_db()
     return run
+
+
+# --- whole runs that come and go: written by runs/keeping.py -----------------------------------------------------
+
+
+def import_run(lines: Callable[[], Iterable[bytes]], *, user: User | None = None) -> tuple[Run, bool]:
+    """The run of an exported file, and whether it is new here. `lines` opens the file anew at each call.
+
+    Raises Damaged where it is no whole export, Taken where another run of that name is here; nothing is stored then.
+    """
+    seal, first = Seal(), None
+    for record in sealed(read(lines())):
+        first = first or (record if isinstance(record, RunRecord) else None)
+        seal.add(record)
+    assert first is not None  # read has seen one
+    ended = first.status in Run.ENDED and first.connection == Run.Connection.CLOSED
+    if not ended:
+        raise Refused("The run was still going on when it was exported. Export it again once it has ended.")
+    for name, place in ((first.flow_name, "flow_name"), (first.run_name, "run_name")):
+        check_name(name, place)
+    upstream = Upstream.objects.filter(name=first.upstream).first()
+    there = Run.objects.filter(upstream=upstream, flow_name=first.flow_name, run_name=first.run_name).first()
+    if there is None:
+        try:
+            with transaction.atomic():
+                upstream = upstream or catalogue.upstream_of_imports(first.upstream)
+                run = keeping.insert_run(upstream, read(lines()))
+                audit.record(Deed.RUN_IMPORTED, user, _named(run))
+        except IntegrityError:  # imported by somebody else meanwhile
+            raise _taken(upstream or default_upstream(), first.flow_name, first.run_name) from None
+        return run, True
+    here = Seal()
+    for record in sealed(archive.records(there)):
+        here.add(record)
+    if here.end() != seal.end():
+        raise Taken(f"Another run of this name is here already (run {there.pk}), and it is not the same.")
+    return there, False
+
+
+def prune(before: float, *, user: User | None = None) -> Iterator[keeping.Removed]:
+    """Remove what had ended before this time in epoch seconds; yields what has gone, step by step."""
+    runs = events = 0
+    try:
+        for gone in keeping.remove(before):
+            runs, events = runs + gone.runs, events + gone.events
+            yield gone
+    finally:
+        if runs:
+            then = datetime.fromtimestamp(before, UTC).isoformat(timespec="seconds")
+            audit.record(Deed.RUNS_REMOVED, user, f"{runs} runs", f"ended before {then}, {events} events")
+
+
+# --- what can be launched, and where: written by the catalogue ----------------------------------------------------
+
+
+def save_workflow(*, user: User | None = None, **fields: Any) -> Workflow:
+    """As catalogue.save_workflow, with its entry in the log."""
+    with transaction.atomic():
+        saved = catalogue.save_workflow(user=user, **fields)
+        version = "new" if fields.get("workflow") is None else f"version {saved.version}"
+        detail = ", ".join(filter(None, (version, fields.get("origin"))))
+        audit.record(Deed.WORKFLOW_SAVED, user, f"workflow {saved.flow_name}", detail)
+    return saved
+
+
+def restore_version(version: WorkflowVersion, *, user: User | None = None) -> Workflow:
+    """Make this version's definition the present one, as a new version. Its name and how it is watched stay."""
+    workflow = version.workflow
+    return save_workflow(
+        upstream=workflow.upstream,
+        definition=unsealed(version.sealed),
+        description=workflow.description,
+        flow_name=workflow.flow_name,
+        workflow=workflow,
+        origin=f"restored from version {version.number}",
+        user=user,
+    )
+
+
+def delete_workflow(workflow: Workflow, *, user: User | None = None) -> None:
+    """Its runs stay."""
+    with transaction.atomic():
+        audit.record(Deed.WORKFLOW_DELETED, user, f"workflow {workflow.flow_name}")
+        catalogue.delete_workflow(workflow)
+
+
+def save_upstream(*, user: User | None = None, **fields: Any) -> Upstream:
+    """As catalogue.save_upstream, with its entry in the log: the addresses, and whether there is a new key."""
+    key = {None: "", "": ", key removed"}.get(fields.get("api_key"), ", new key")
+    with transaction.atomic():
+        saved = catalogue.save_upstream(**fields)
+        addresses = " ".join(filter(None, (saved.api_url, saved.socket_url, saved.studio_url)))
+        audit.record(Deed.UPSTREAM_SAVED, user, f"upstream {saved.name}", f"{addresses}{key}")
+    return saved
+
+
+def delete_upstream(upstream: Upstream, *, user: User | None = None) -> None:
+    """Raises Refused while runs or workflows belong to it."""
+    with transaction.atomic():
+        audit.record(Deed.UPSTREAM_DELETED, user, f"upstream {upstream.name}")
+        catalogue.delete_upstream(upstream)
+
+
+# ------------------------------------------------------------------------------------------------------------------
+
+
+def _named(run: Run) -> str:
+    return f"run {run.pk}: {run.flow_name} / {run.run_name}"
 
 
 def _workflow(flow_name: str, upstream: Upstream | None) -> Workflow:
@@ -189,6 +344,19 @@ def _workflow(flow_name: str, upstream: Upstream | None) -> Workflow:
             (mistake("flow_name", "No workflow has this name."),),
         )
     return found
+
+
+def _defaults(definition: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of a launch that says nothing of them; of a masked definition, as its form shows them."""
+    return {**schemas.defaults(schemas.of(definition)), **(definition.get("default_inputs") or {})}
+
+
+def _check_inputs(schema: dict[str, Any], inputs: dict[str, Any], masker: redact.Masker) -> None:
+    """Raises Refused with each place at which the inputs do not fit the schema."""
+    if mistakes := masked_places(input_schema.input_mistakes(schema, inputs), masker):
+        first = f"{mistakes[0].place}: {mistakes[0].message}"
+        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        raise Refused(f"The inputs do not fit the workflow's input_schema. {first}{more}", mistakes)
 
 
 def _unmasked(inputs: dict[str, Any], masked_defaults: Any, defaults: Any) -> dict[str, Any]:

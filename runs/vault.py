@@ -1,6 +1,7 @@
 """Secrets at rest: what is encrypted under FERNET_KEYS, what is derived from SECRET_KEY, and the masker they feed."""
 
 import json
+import logging
 from functools import cache
 from hashlib import blake2b
 from typing import Any
@@ -8,8 +9,11 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
+from runs.core.keys import derived
 from runs.core.redact import Masker
 from runs.models import Upstream
+
+logger = logging.getLogger(__name__)
 
 
 class Unreadable(Exception):
@@ -39,13 +43,26 @@ def unseal(sealed: str) -> Any:
         raise Unreadable from None
 
 
+def reseal(sealed: str) -> str:
+    """The same under the first of FERNET_KEYS; the very same text when it is under it already. Raises Unreadable."""
+    token = sealed.encode()
+    try:
+        Fernet(settings.FERNET_KEYS[0]).decrypt(token)
+    except InvalidToken:
+        try:
+            return _fernet().rotate(token).decode()
+        except InvalidToken:
+            raise Unreadable from None
+    return sealed
+
+
 def upstream_key(upstream: Upstream) -> str:
     return str(unseal(upstream.key_sealed)) if upstream.key_sealed else ""
 
 
 @cache
 def _derived(purpose: str) -> bytes:
-    return blake2b(settings.SECRET_KEY.encode(), person=purpose.encode()[:16], digest_size=32).digest()
+    return derived(settings.SECRET_KEY, purpose)
 
 
 def digest_key(run_id: int) -> bytes:
@@ -54,8 +71,17 @@ def digest_key(run_id: int) -> bytes:
 
 
 def masker(upstream: Upstream | None = None) -> Masker:
-    """The masker for what comes from, or goes to, this upstream: its key is masked wherever it turns up."""
+    """The masker for what comes from, or goes to, this upstream: the keys of all upstreams are masked wherever they
+    turn up. Raises Unreadable when this one's cannot be opened; another's is left out, with a warning.
+    """
     known = [upstream_key(upstream)] if upstream and upstream.key_sealed else []
+    for other in Upstream.objects.exclude(key_sealed="").only("name", "key_sealed"):
+        if upstream is not None and other.pk == upstream.pk:
+            continue
+        try:
+            known.append(upstream_key(other))
+        except Unreadable:
+            logger.warning("the key of upstream %s cannot be opened, so it is not masked elsewhere", other.name)
     return Masker(
         _derived("fingerprints"),
         extra_names=settings.MASK_NAMES,

@@ -6,6 +6,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from outgoing import http as outgoing
+from outgoing.addresses import Forbidden
 from runs.core.text import storable
 
 LAUNCH_TIMEOUT = httpx.Timeout(30.0, connect=10.0)
@@ -15,6 +17,10 @@ MESSAGE_LIMIT = 4000  # characters of the upstream's own words; still unmasked, 
 
 class Unreachable(Exception):
     """The request did not reach the upstream: nothing was launched, and trying again is safe."""
+
+
+class NotAllowed(Unreachable):
+    """Requests may not go to its address; trying again is of no use."""
 
 
 class Refused(Exception):
@@ -37,9 +43,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def _client(timeout: httpx.Timeout, key: str) -> httpx.AsyncClient:
-    """Ignores proxy variables and follows no redirect: an upstream's address is where requests go, nowhere else."""
-    headers = {"x-api-key": key} if key else {}
-    return httpx.AsyncClient(timeout=timeout, headers=headers, trust_env=False, follow_redirects=False)
+    return outgoing.client(timeout, {"x-api-key": key} if key else {})
 
 
 def _json(response: httpx.Response) -> Any:
@@ -69,7 +73,8 @@ async def run_dag(api_url: str, key: str, body: dict[str, Any]) -> str:
         async with _client(LAUNCH_TIMEOUT, key) as client:
             response = await client.post(f"{api_url}/run-dag/", json=body)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise Unreachable(str(error) or type(error).__name__) from error
+        kind = NotAllowed if isinstance(error.__cause__, Forbidden) else Unreachable
+        raise kind(str(error) or type(error).__name__) from error
     except (httpx.LocalProtocolError, ValueError):  # in words of our own: theirs may quote the key
         raise Unreachable("its address or its key has characters that cannot be sent") from None
     except httpx.HTTPError as error:

@@ -2,33 +2,22 @@
 neither waits behind the writer or a web request.
 """
 
-import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from django.db import close_old_connections
+from runs.threads import database_threads, on
 
-_readers = ThreadPoolExecutor(2, thread_name_prefix="worker-db")
-_leases = ThreadPoolExecutor(1, thread_name_prefix="worker-leases")
+LEASE_STATEMENT_SECONDS = 8  # a renewal that takes longer comes too late
+
+_readers = database_threads(2, "worker-db")
+_leases = database_threads(1, "worker-leases", statement_seconds=LEASE_STATEMENT_SECONDS)
 
 
 async def on_thread[**P, R](function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a synchronous function of the database; connections that have gone bad are replaced, not reused."""
-    return await _call(_readers, partial(function, *args, **kwargs))
+    return await on(_readers, partial(function, *args, **kwargs))
 
 
 async def on_lease_thread[**P, R](function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """The same for claiming, renewing and releasing, which must not be late."""
-    return await _call(_leases, partial(function, *args, **kwargs))
-
-
-async def _call[R](threads: ThreadPoolExecutor, function: Callable[[], R]) -> R:
-    def call() -> R:
-        close_old_connections()
-        try:
-            return function()
-        finally:
-            close_old_connections()
-
-    return await asyncio.get_running_loop().run_in_executor(threads, call)
+    return await on(_leases, partial(function, *args, **kwargs))

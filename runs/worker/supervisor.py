@@ -13,11 +13,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 from channels.consumer import AsyncConsumer
 from channels.routing import ChannelNameRouter
 from channels.worker import Worker as ChannelsWorker
+from django.db import InterfaceError, OperationalError
 
-from runs import publish, store
+from runs import about, publish, store
 from runs.store import Claim, Fenced
 from runs.worker.db import on_lease_thread
 from runs.worker.follow import Follower
@@ -29,7 +31,11 @@ SWEEP_SECONDS = 2.0
 RENEW_SECONDS = 5.0
 ACT_SECONDS = store.LEASE_SECONDS - 5.0  # after its last good renewal a worker acts no longer than this
 DRAIN_SECONDS = 20.0
+AWAY_SECONDS = 60.0  # beyond that, a worker listens on while its database does not answer
+YIELD_SECONDS = 6.0  # after its database was away a worker claims nothing: the owners come first with their renewals
 PAUSE_AFTER_ERROR = 5.0  # before a run whose follower failed is claimed again
+
+UNANSWERED = (OperationalError, InterfaceError)  # the database is away, or does not answer in time
 
 logger = logging.getLogger(__name__)
 
@@ -49,10 +55,18 @@ class HintConsumer(AsyncConsumer):
 
 
 class Supervisor:
-    """One worker of this process. `run` until `stop` was called."""
+    """One worker of this process. `run` until `stop` was called.
 
-    def __init__(self, name: str = "") -> None:
+    When its leases cannot be renewed it stops acting before they end. Where the database says so, it lets its runs go
+    at once. Where the database does not answer, it listens on for AWAY_SECONDS: most likely nobody else can follow the
+    runs either, and what has arrived would be lost. If somebody can, the fence keeps this worker from writing.
+
+    `alone`: there can be no other worker. Then nothing is let go, however long the database is away.
+    """
+
+    def __init__(self, name: str = "", *, alone: bool = False) -> None:
         self.name = name or worker_name()
+        self._alone = alone
         self._writer = Writer()
         self._followers: dict[int, tuple[Follower, asyncio.Task[None]]] = {}
         self._pausing: dict[int, float] = {}  # run -> monotonic time at which it may be claimed again
@@ -60,9 +74,12 @@ class Supervisor:
         self._wake.set()
         self._stopping = asyncio.Event()
         self._good_until = 0.0  # monotonic: until then the leases are surely ours
+        self._refused = False  # the database has answered the last renewal, and not with a lease
+        self._claim_from = 0.0  # monotonic
 
     async def run(self) -> None:
         """Work until stopped; then hand every run over, for at most DRAIN_SECONDS."""
+        about.say(worker=self.name)
         logger.info("worker %s starts", self.name)
         writing = asyncio.create_task(self._writer.run())
         loops = [
@@ -106,28 +123,37 @@ class Supervisor:
         now = time.monotonic()
         self._pausing = {run_id: until for run_id, until in self._pausing.items() if until > now}
         room = min(CLAIM_BATCH, CAPACITY - len(self._followers))
-        if room <= 0 or self._writer.failing:
+        if room <= 0 or self._writer.failing or now < self._claim_from:
             return
-        claims = await on_lease_thread(store.claim, self.name, room, {*self._pausing, *self._followers})
+        try:
+            claims = await on_lease_thread(store.claim, self.name, room, {*self._pausing, *self._followers})
+        except UNANSWERED:
+            self._claim_from = time.monotonic() + YIELD_SECONDS
+            raise
         if claims and not self._followers:
             self._good_until = max(self._good_until, now + ACT_SECONDS)
         for claim in claims:
-            follower = Follower(claim, self._writer)
+            follower = Follower(claim, self._writer, self._may_act)
             self._followers[claim.run_id] = (follower, asyncio.create_task(self._follow(follower)))
         if len(claims) == CLAIM_BATCH:
             self._wake.set()
 
     async def _renew(self) -> None:
         before = time.monotonic()
-        await self._see_stops()
-        self._good_until = before + ACT_SECONDS
+        try:
+            await self._see_stops()
+        except Exception as error:
+            self._refused = not isinstance(error, UNANSWERED)
+            raise
+        self._refused, self._good_until = False, before + ACT_SECONDS
         await asyncio.sleep(RENEW_SECONDS)
 
     async def _see_stops(self) -> None:
         """Renew the leases; let go of what is no longer ours; pass on what people want stopped."""
         claimed = {run_id: follower.claim for run_id, (follower, _) in self._followers.items()}
         connected = [run_id for run_id, (follower, _) in self._followers.items() if follower.connected]
-        renewal = await on_lease_thread(store.renew, self.name, list(claimed), connected)
+        figures = msgspec.structs.asdict(self._writer.figures)
+        renewal = await on_lease_thread(store.renew, self.name, list(claimed), connected, figures)
         for run_id, claim in claimed.items():
             follower, task = self._followers.get(run_id, (None, None))
             if follower is None or task is None or follower.claim is not claim:
@@ -139,13 +165,17 @@ class Supervisor:
                 follower.drain.set()
 
     async def _give_up(self) -> None:
-        """Renewals fail: stop acting before another worker may start, by our own monotonic clock."""
+        """Renewals fail: let go of the runs, by our own monotonic clock."""
         await asyncio.sleep(0.5)
-        if self._followers and time.monotonic() > self._good_until:
+        patience = 0.0 if self._refused else AWAY_SECONDS
+        if self._followers and not self._alone and time.monotonic() > self._good_until + patience:
             logger.error("leases could not be renewed in time: giving %d runs up", len(self._followers))
             for _, task in list(self._followers.values()):
                 task.cancel()
             await asyncio.gather(*(task for _, task in self._followers.values()), return_exceptions=True)
+
+    def _may_act(self) -> bool:
+        return self._alone or time.monotonic() <= self._good_until
 
     async def _listen(self) -> None:
         """The Channels worker. It ends on the layer's failures; `_for_ever` starts it again.
@@ -166,9 +196,13 @@ class Supervisor:
 
     async def _follow(self, follower: Follower) -> None:
         claim = follower.claim
+        about.say(run=claim.run_id)
         try:
-            if not await follower.run():
+            if await follower.run():
+                logger.info("run %s: over, followed no longer", claim.run_id)
+            else:
                 await on_lease_thread(store.release, claim)
+                logger.info("run %s: handed over", claim.run_id)
         except Fenced:
             logger.warning("run %s: another worker follows it now", claim.run_id)
         except asyncio.CancelledError:

@@ -6,13 +6,15 @@ reading of sockets. A change that the database refuses fails its own follower on
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from django.db import Error, InterfaceError, OperationalError, connection
 
 from runs import publish, store
+from runs.core.figures import Figures
 from runs.store import Change, Fenced
+from runs.threads import database_threads
 
 RETRY_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0)  # between tries while the database does not answer; the last one repeats
 
@@ -32,8 +34,9 @@ class Writer:
         self._arrived = asyncio.Event()
         self._changed: set[int] = set()  # written, and not yet rung for
         self._to_ring = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._thread = database_threads(1, "writer")
         self.failing = False  # the database has not answered the last try
+        self.figures = Figures()
 
     async def submit(self, change: Change) -> None:
         """Returns when the change is durable. Raises Fenced, or what the database said of this change."""
@@ -71,16 +74,26 @@ class Writer:
             fenced = await self._durably([change for change, _ in batch])
         except Exception as error:  # not only the database's: a text that cannot be encoded fails before it gets there
             if len(batch) == 1:
-                logger.error("run %s: not written: %s: %s", batch[0][0].claim.run_id, type(error).__name__, error)
+                run_id = batch[0][0].claim.run_id
+                words = (run_id, type(error).__name__, error)
+                logger.error("run %s: not written: %s: %s", *words, extra={"run": run_id})
                 _settle(batch[0][1], error)
                 return
             for one in batch:  # find the change that the database refuses; the others are innocent
                 await self._write([one])
             return
+        self._count([change for change, _ in batch if change.claim.run_id not in fenced])
         self._changed |= {change.claim.run_id for change, _ in batch} - fenced
         self._to_ring.set()
         for change, done in batch:
             _settle(done, Fenced() if change.claim.run_id in fenced else None)
+
+    def _count(self, written: list[Change]) -> None:
+        now = time.time()
+        self.figures.commits += 1
+        for change in written:
+            lag = now - change.events[0].received_at if change.events else None
+            self.figures.wrote(len(change.events), len(change.rejected), lag)
 
     async def _durably(self, changes: list[Change]) -> set[int]:
         """Try until the database has an answer. A try whose outcome is unknown is not repeated where it succeeded."""
@@ -95,6 +108,9 @@ class Writer:
                 tries += 1
                 logger.warning("database does not take writes, next try in %s s: %s", pause, error)
                 await asyncio.sleep(pause)
+            except Exception:  # an answer, too
+                self.failing = False
+                raise
             else:
                 self.failing = False
                 return fenced
