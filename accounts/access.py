@@ -8,12 +8,13 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render, resolve_url
 
+from accounts import signin
 from accounts.models import Role, User, allows
 
 MAY = {
     Role.VIEWER.value: "look at runs",
     Role.OPERATOR.value: "launch, attach, retry and stop watching runs, and edit workflows",
-    Role.ADMIN.value: "edit upstreams",
+    Role.ADMIN.value: "edit upstreams, alerts and users, and see streams, the quarantine and the audit log",
 }
 ADMINS_NAMED = 3
 
@@ -37,11 +38,18 @@ def role_required[**P](
                 return to_sign_in(request)
             if not user.may(role):
                 return refused(request, user, role)
+            signin.used(request, user)
             return view(request, *args, **kwargs)
 
         return guarded
 
     return decorate
+
+
+def signed_in(request: HttpRequest) -> User:
+    """The person behind a request that `role_required` let through."""
+    assert isinstance(request.user, User)
+    return request.user
 
 
 def to_sign_in(request: HttpRequest) -> HttpResponse:

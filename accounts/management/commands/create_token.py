@@ -1,12 +1,11 @@
 """`create_token USER --role ROLE [--days N]`: an API token, printed once, alone on its line."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts.models import Role, Token, User, allows
-from accounts.people import find_or_make
+from accounts import people, tokens
+from accounts.models import Role, User, allows
 
 LONGEST_DAYS = 36_500
 
@@ -23,10 +22,13 @@ class Command(BaseCommand):
         role, days = options["role"], options["days"]
         if days is not None and not 1 <= days <= LONGEST_DAYS:
             raise CommandError(f"--days {days}: expected a number from 1 to {LONGEST_DAYS}.")
-        user, made = find_or_make(options["user"], role)
+        try:
+            user, made = people.find_or_make(options["user"], role)
+        except people.Refused as refused:
+            raise CommandError(str(refused)) from None
         if not user.is_active:
             raise CommandError(f"The user {user.username} is disabled; a token of theirs would open nothing.")
-        text = Token.issue(user, role, timedelta(days=days) if days else None)
+        text = tokens.make(user, role, days, None)
         self.stderr.write(self.hint(user, made, role, days))
         self.stdout.write(text)
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts import people
 from accounts.models import LINK_LIFETIME, Role, User
-from accounts.people import find_or_make
 from accounts.signin import link_path, site_address
 
 
@@ -28,13 +28,15 @@ class Command(BaseCommand):
                     + f"To make one: signin_link {name} --role viewer (or operator, or admin)."
                 )
         else:
-            user, made = find_or_make(name, role)
+            try:
+                user, made = people.find_or_make(name, role)
+            except people.Refused as refused:
+                raise CommandError(str(refused)) from None
             if made:
                 self.stderr.write(f"Made the user {name} with the role {role} and no password.")
             elif user.role != role:
                 self.stderr.write(f"{name} had the role {user.role} and has the role {role} now.")
-                user.role = role
-                user.save(update_fields=["role"])
+                people.set_role(user, role, None)
         if not user.is_active:
             raise CommandError(f"The user {name} is disabled; a link would not let them in.")
         minutes = int(LINK_LIFETIME.total_seconds() // 60)
