@@ -1,0 +1,1 @@
+"""Tells people what happened to runs, so that nobody has to watch: rules, channels, and an outbox between them."""
