@@ -7,7 +7,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from ninja.security import APIKeyCookie, HttpBearer
 
-from accounts import tokens
+from accounts import limits, origin, signin, tokens
 from accounts.models import Role, User, allows
 from api.problems import Problem, unauthorized
 
@@ -38,8 +38,10 @@ class BearerToken(HttpBearer):
     def authenticate(self, request: HttpRequest, token: str) -> Caller:
         found = tokens.authenticate(token.strip())
         if found is None:
+            limits.spend(f"address-{origin.address_of(request)}")
             # Nobody who sends a token means to be let in by a cookie instead.
             raise unauthorized("The token is unknown, expired or revoked, or its user is disabled.")
+        limits.spend(f"user-{found[0].pk}")
         return Caller(*found).needs(self.role)
 
 
@@ -56,11 +58,16 @@ class SignedIn(APIKeyCookie):
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Caller | None:
         user = request.user
-        return Caller(user, user.role).needs(self.role) if isinstance(user, User) else None
+        if not isinstance(user, User):
+            return None
+        signin.used(request, user)
+        limits.spend(f"user-{user.pk}")
+        return Caller(user, user.role).needs(self.role)
 
 
 VIEWER = [BearerToken(Role.VIEWER), SignedIn(Role.VIEWER)]
 OPERATOR = [BearerToken(Role.OPERATOR), SignedIn(Role.OPERATOR)]
+ADMIN = [BearerToken(Role.ADMIN), SignedIn(Role.ADMIN)]
 
 
 def caller(request: HttpRequest) -> User:

@@ -15,7 +15,6 @@ from django.views.decorators.http import require_safe
 from runs.models import EpochNow, Worker
 
 PATIENCE = 3.0  # seconds for each check
-LATEST_BEAT = 30.0  # seconds; workers beat every 5
 LEAST_SPACE = 64 * 1024**2  # bytes
 
 Check = Callable[[], Awaitable[str]]
@@ -36,9 +35,8 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 async def readyz(request: HttpRequest) -> HttpResponse:
     """{"ready": …, "checks": {name: {"ok": …, "detail": …}}}; 503 when one fails."""
-    checks: dict[str, Check] = {"database": database, "layer": layer, "worker": worker, "disk": disk}
-    results = await asyncio.gather(*(outcome(check) for check in checks.values()))
-    report = dict(zip(checks, results, strict=True))
+    results = await asyncio.gather(*(outcome(check) for check in CHECKS.values()))
+    report = dict(zip(CHECKS, results, strict=True))
     ready = all(result["ok"] for result in results)
     return JsonResponse({"ready": ready, "checks": report}, status=200 if ready else 503)
 
@@ -89,14 +87,16 @@ async def layer() -> str:
 
 async def worker() -> str:
     def beating() -> int:
-        return Worker.objects.filter(beat_at__gt=EpochNow() - LATEST_BEAT).count()
+        return Worker.objects.filter(beat_at__gt=EpochNow() - Worker.LATEST_BEAT).count()
 
     try:
         count = await database_sync_to_async(beating, thread_sensitive=False)()
     except DatabaseError:
         raise Unready("not known, because the database does not answer") from None
     if not count:
-        raise Unready(f"no worker has been heard of for {LATEST_BEAT:g} seconds; runs stay queued until one starts")
+        raise Unready(
+            f"no worker has been heard of for {Worker.LATEST_BEAT:g} seconds; runs stay queued until one starts"
+        )
     return f"{count} at work"
 
 
@@ -110,3 +110,6 @@ async def disk() -> str:
             f"{free // 1024**2} MiB are free in the data folder; at least {LEAST_SPACE // 1024**2} are needed"
         )
     return f"{free // 1024**2} MiB free"
+
+
+CHECKS: dict[str, Check] = {"database": database, "layer": layer, "worker": worker, "disk": disk}

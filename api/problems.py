@@ -12,7 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from runs.actions import Refused, Taken
+from accounts.limits import TooMany
+from runs.actions import Overtaken, Refused, Taken
 
 logger = logging.getLogger(__name__)
 
@@ -20,14 +21,18 @@ TITLES = {
     "bad-cursor": "The cursor cannot be used",
     "bad-json": "The body is not JSON",
     "csrf": "The CSRF check failed",
+    "disk-full": "The disk is full",
     "internal": "Something went wrong here",
     "invalid": "The request is not valid",
+    "key-reused": "The Idempotency-Key was used for another request",
     "method": "This address does not answer that method",
     "not-found": "There is no such thing",
+    "overtaken": "Somebody else changed it meanwhile",
     "refused": "This cannot be done",
     "role": "The role is too low",
     "taken": "The name is taken",
     "too-large": "The body is too large",
+    "too-many": "Too many calls",
     "unauthorized": "Sign-in needed",
     "unavailable": "The database does not answer",
 }
@@ -53,14 +58,18 @@ SCHEMA: dict[str, Any] = {
         },
     },
 }
+DISK_FULL = ("disk is full", "No space left on device")  # in SQLite's words and in PostgreSQL's
 
 
 class Problem(Exception):
     """Ends a call with this problem document."""
 
-    def __init__(self, status: int, kind: str, detail: str, errors: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(
+        self, status: int, kind: str, detail: str, errors: Iterable[dict[str, Any]] = (), *, wait: int | None = None
+    ) -> None:
+        """`wait`: seconds after which the same call may be made again."""
         super().__init__(detail)
-        self.status, self.kind, self.detail, self.errors = status, kind, detail, list(errors)
+        self.status, self.kind, self.detail, self.errors, self.wait = status, kind, detail, list(errors), wait
 
     def response(self) -> HttpResponse:
         document: dict[str, Any] = {
@@ -74,6 +83,8 @@ class Problem(Exception):
         answer = HttpResponse(json.dumps(document), status=self.status, content_type="application/problem+json")
         if self.status == 401:
             answer["WWW-Authenticate"] = 'Bearer realm="stepline"'
+        if self.wait is not None:
+            answer["Retry-After"] = str(self.wait)
         return answer
 
 
@@ -105,6 +116,8 @@ def from_refusal(error: Refused) -> Problem:
     errors = [mistake(one.place, one.message, one.task) for one in error.mistakes]
     if isinstance(error, Taken):
         return Problem(409, "taken", error.message, errors)
+    if isinstance(error, Overtaken):
+        return Problem(409, "overtaken", error.message, errors)
     return Problem(422, "refused", error.message, errors)
 
 
@@ -128,6 +141,8 @@ def explain(request: HttpRequest, error: Exception | type[Exception]) -> HttpRes
     match error:
         case Problem():
             problem = error
+        case TooMany():
+            problem = Problem(429, "too-many", str(error), wait=error.wait)
         case Refused():
             problem = from_refusal(error)
         case ValidationError():
@@ -143,6 +158,9 @@ def explain(request: HttpRequest, error: Exception | type[Exception]) -> HttpRes
             problem = from_http_error(error)
         case Http404():
             problem = Problem(404, "not-found", str(error) or f"There is nothing at {request.path}.")
+        case OperationalError() if any(words in str(error) for words in DISK_FULL):
+            logger.warning("%s %s: %s", request.method, request.path, error)
+            problem = Problem(503, "disk-full", "The database's disk is full, so nothing was stored. Try again later.")
         case OperationalError() | InterfaceError():
             logger.warning("%s %s: %s", request.method, request.path, error)
             problem = Problem(503, "unavailable", "The database does not answer at present; try again shortly.")

@@ -1,19 +1,24 @@
 """The calls about runs: launch, attach, list, look into, retry, stop watching."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 from channels.db import database_sync_to_async
+from django.db import connection
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
-from ninja import Query, Router, Status
+from ninja import Header, Query, Router, Status
 
 from api import schemas
 from api.access import OPERATOR, caller
+from api.conditional import unchanged
+from api.idempotency import launched_once
 from api.lookup import site, upstream_named
 from api.paging import cursor, cut, place
-from runs import actions
+from runs import actions, listing
 from runs.facts import (
+    EVENT_COLUMNS,
     Facts,
     event_json,
     gap_facts,
@@ -22,10 +27,13 @@ from runs.facts import (
     run_facts,
     task_facts,
 )
+from runs.listing import Filters, place_in
 from runs.models import Event, Run
 
 EVENTS_IN_A_PAGE = 200
+LINES_AT_ONCE, BYTES_AT_ONCE = 1000, 1024**2  # about: as many as the size of those before lets expect
 NDJSON = "application/x-ndjson"
+ESTIMATED = {"progress": None}  # what of a run changes with the time that passes
 
 router = Router(tags=["runs"])
 
@@ -43,32 +51,36 @@ def whole(request: HttpRequest, run: Run) -> Facts:
     return run_facts(run, base_url=site(request), output=output_of(event) if event else None)
 
 
-@router.get("", response=schemas.RunsOut)
-def list_runs(request: HttpRequest, query: Query[schemas.RunFilter]) -> Facts:
+@router.get("", response={200: schemas.RunsOut, 304: None})
+def list_runs(request: HttpRequest, response: HttpResponse, query: Query[schemas.RunFilter]) -> Any:
     """The runs, newest first. Their `output` is null here: ask for the one run."""
-    runs = Run.objects.listed().matching(
-        statuses=[*query.status],
+    filters = Filters(
+        statuses=tuple(query.status),
         flow_name=query.flow_name,
         text=query.q,
         since=query.since,
         until=query.until,
+        failure=query.failure,
     )
-    if before := place("runs", query.cursor):
-        runs = runs.filter(pk__lt=before[0])
-    page, more = cut(list(runs[: query.limit + 1]), query.limit)
-    return {
-        "items": [run_facts(run, base_url=site(request)) for run in page],
-        "next_cursor": cursor("runs", page[-1].pk) if more else None,
-    }
+    numbers = place("runs", query.cursor, 2)
+    before = place_in(f"{numbers[0]}-{numbers[1]}") if numbers else None
+    found, more = cut(listing.places(filters, query.limit + 1, before=before), query.limit)
+    items = [run_facts(run, base_url=site(request)) for run in listing.runs_at(found)]
+    following = cursor("runs", found[-1].microseconds, found[-1].run_id) if more else None
+    same = unchanged(request, response, [item | ESTIMATED for item in items], following)
+    return same or {"items": items, "next_cursor": following}
 
 
 @router.post("", response={201: schemas.RunOut}, auth=OPERATOR)
-def launch_run(request: HttpRequest, body: schemas.LaunchIn) -> Status[Facts]:
+def launch_run(
+    request: HttpRequest, response: HttpResponse, body: schemas.LaunchIn, headers: Header[schemas.LaunchHeaders]
+) -> Status[Facts]:
     """Launch a stored workflow, or the definition in the body. The run is `queued`; a worker takes it from there.
 
     409 when the upstream has a run of that name; 422 with the place of each mistake.
     """
-    run = actions.launch(
+    launch = partial(
+        actions.launch,
         flow_name=body.flow_name,
         run_name=body.run_name,
         inputs=body.inputs,
@@ -76,30 +88,40 @@ def launch_run(request: HttpRequest, body: schemas.LaunchIn) -> Status[Facts]:
         definition=body.definition,
         user=caller(request),
     )
+    run = launched_once(request, response, headers.key, lambda also: launch(also=also))
     return Status(201, whole(request, run))
 
 
 @router.post("/attach", response={201: schemas.RunOut}, auth=OPERATOR)
-def attach_run(request: HttpRequest, body: schemas.AttachIn) -> Status[Facts]:
+def attach_run(
+    request: HttpRequest, response: HttpResponse, body: schemas.AttachIn, headers: Header[schemas.LaunchHeaders]
+) -> Status[Facts]:
     """Follow a run that was started elsewhere. 409 when it is followed already."""
-    run = actions.attach(
+    attach = partial(
+        actions.attach,
         upstream=upstream_named(body.upstream),
         flow_name=body.flow_name,
         run_name=body.run_name,
         user=caller(request),
     )
+    run = launched_once(request, response, headers.key, lambda also: attach(also=also))
     return Status(201, whole(request, run))
 
 
-@router.get("/{int:run_id}", response=schemas.RunOut)
-def get_run(request: HttpRequest, run_id: int) -> Facts:
-    return whole(request, find(run_id))
+@router.get("/{int:run_id}", response={200: schemas.RunOut, 304: None})
+def get_run(request: HttpRequest, response: HttpResponse, run_id: int) -> Any:
+    """One run. An answer of 304 says that nothing has changed but, with the time that passes, the estimates."""
+    run = find(run_id)
+    return unchanged(request, response, run.rev, run_facts(run, base_url="") | ESTIMATED) or whole(request, run)
 
 
-@router.get("/{int:run_id}/tasks", response=schemas.TasksOut)
-def list_tasks(request: HttpRequest, run_id: int, query: Query[schemas.TaskPage]) -> Facts:
+@router.get("/{int:run_id}/tasks", response={200: schemas.TasksOut, 304: None})
+def list_tasks(request: HttpRequest, response: HttpResponse, run_id: int, query: Query[schemas.TaskPage]) -> Any:
     """The tasks in the order of the page: as planned, then as they first appeared."""
-    tasks = find(run_id).tasks.order_by("position", "pk")
+    run = find(run_id)
+    if same := unchanged(request, response, run.rev, query.cursor, query.limit):
+        return same
+    tasks = run.tasks.order_by("position", "pk")
     if after := place(f"tasks-{run_id}", query.cursor, 2):
         tasks = tasks.filter(Q(position__gt=after[0]) | Q(position=after[0], pk__gt=after[1]))
     page, more = cut(list(tasks[: query.limit + 1]), query.limit)
@@ -128,7 +150,9 @@ def list_events(request: HttpRequest, run_id: int, query: Query[schemas.EventFil
         answer["X-Accel-Buffering"] = "no"
     else:
         limit = query.limit or EVENTS_IN_A_PAGE
-        page, more = cut(list(Event.objects.after(run_id, query.after, limit + 1)), limit)
+        page, more = cut(
+            list(Event.objects.after(run_id, query.after, limit + 1).values_list(*EVENT_COLUMNS, named=True)), limit
+        )
         items = ",".join(map(event_json, page))
         answer = HttpResponse(
             f'{{"items":[{items}],"next_after":{page[-1].seq if more else "null"}}}',
@@ -142,20 +166,23 @@ async def lines(run_id: int, after: int, limit: int | None) -> AsyncIterator[byt
     """NDJSON, read a page at a time by seq: however long the run, one page is in memory."""
 
     def read(after: int, size: int) -> tuple[bytes, int, int]:
-        text, last, count = b"", after, 0
-        for event in Event.objects.after(run_id, after, size):
-            text += event_json(event).encode() + b"\n"
-            last, count = event.seq, count + 1
-        return text, last, count
+        page = list(Event.objects.after(run_id, after, size).values_list(*EVENT_COLUMNS, named=True))
+        text = b"".join(event_json(event).encode() + b"\n" for event in page)
+        if connection.vendor == "sqlite":  # else each thread that reads a part would keep up to 64 MiB of the file
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA shrink_memory")
+        return text, page[-1].seq if page else after, len(page)
 
+    size = EVENTS_IN_A_PAGE
     while limit is None or limit > 0:
-        size = min(EVENTS_IN_A_PAGE, limit or EVENTS_IN_A_PAGE)
-        text, after, count = await database_sync_to_async(read, thread_sensitive=False)(after, size)
+        asked = min(size, limit or size)
+        text, after, count = await database_sync_to_async(read, thread_sensitive=False)(after, asked)
         if text:
             yield text
-        if count < size:
+        if count < asked:
             return
         limit = None if limit is None else limit - count
+        size = max(1, min(LINES_AT_ONCE, count * BYTES_AT_ONCE // len(text)))  # as many as fit, by these
 
 
 @router.get("/{int:run_id}/gaps", response=list[schemas.GapOut])
@@ -173,10 +200,17 @@ def list_rejected(request: HttpRequest, run_id: int, query: Query[schemas.ListFi
 
 
 @router.post("/{int:run_id}/retry", response={201: schemas.RunOut}, auth=OPERATOR)
-def retry_run(request: HttpRequest, run_id: int, body: schemas.RetryIn | None = None) -> Status[Facts]:
+def retry_run(
+    request: HttpRequest,
+    response: HttpResponse,
+    run_id: int,
+    headers: Header[schemas.LaunchHeaders],
+    body: schemas.RetryIn | None = None,
+) -> Status[Facts]:
     """Launch the same again as a new run, linked to this one by `retry_of`."""
     body = body or schemas.RetryIn.model_validate({})
-    run = actions.retry(find(run_id), inputs=body.inputs, run_name=body.run_name, user=caller(request))
+    retry = partial(actions.retry, find(run_id), inputs=body.inputs, run_name=body.run_name, user=caller(request))
+    run = launched_once(request, response, headers.key, lambda also: retry(also=also))
     return Status(201, whole(request, run))
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.urls import URLPattern, path, re_path
+from django.views.decorators.csrf import csrf_exempt
 from ninja import NinjaAPI
 from ninja.openapi.docs import Swagger
 from ninja.parser import Parser
 
 from accounts.access import role_required
-from api import problems, runs, workflows
+from api import comparing, problems, runs, watching, workflows
 from api.access import VIEWER
 from api.problems import Problem, mistake
 
@@ -21,8 +22,9 @@ DESCRIPTION = """
 Launch workflows, follow their runs, read what was kept of them.
 
 Send `Authorization: Bearer TOKEN`; `manage.py create_token USER --role ROLE` makes a token. GET needs the role
-viewer, everything else operator. Times are ISO 8601 in UTC, durations seconds. Errors are problem documents
-(RFC 9457). Unknown query parameters and unknown fields of a body are errors.
+viewer (of /streams admin), everything else operator. Times are ISO 8601 in UTC, durations seconds. Errors are
+problem documents (RFC 9457). Unknown query parameters and unknown fields of a body are errors. Lists and runs carry
+an ETag: with If-None-Match an unchanged one is answered with 304. Launches take an Idempotency-Key.
 """
 
 
@@ -93,8 +95,11 @@ api = Api(
 problems.install(api)
 api.default_router.add_decorator(known_parameters_only, mode="operation")
 api.add_router("/runs", runs.router)
+api.add_router("/runs", comparing.router)
 api.add_router("/workflows", workflows.router)
 api.add_router("/upstreams", workflows.upstreams)
+api.add_router("/rejected", watching.rejected)
+api.add_router("/streams", watching.streams)
 
 
 def finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -107,12 +112,13 @@ def finished(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespons
             allowed = response["Allow"]
             response = Problem(405, "method", f"{request.path} answers {allowed}, not {request.method}.").response()
             response["Allow"] = allowed
-        response.setdefault("Cache-Control", "no-store")
+        response.setdefault("Cache-Control", "private, no-cache" if response.has_header("ETag") else "no-store")
         return response
 
     return answer
 
 
+@csrf_exempt  # nothing is changed here, and the check's refusal would be a page
 def nothing_here(request: HttpRequest, rest: str = "") -> HttpResponse:
     return Problem(404, "not-found", f"There is no call at {request.path}; /api/v1/docs lists them.").response()
 
@@ -132,5 +138,5 @@ urlpatterns = [
     path("", nothing_here),
     path("docs", docs, name="api-docs"),
     path("", calls),
-    re_path(r"^(?P<rest>.*)$", nothing_here),
+    re_path(r"^(?P<rest>(?s:.*))$", nothing_here),
 ]

@@ -4,11 +4,12 @@ from django.http import Http404, HttpRequest
 from ninja import Query, Router, Status
 
 from api import schemas
-from api.access import OPERATOR
+from api.access import OPERATOR, caller
 from api.lookup import site, upstream_named
 from api.paging import cursor, cut, place
 from runs import actions
-from runs.facts import Facts, moment
+from runs.core import schema
+from runs.facts import Facts, workflow_facts
 from runs.models import Upstream, Workflow
 
 router = Router(tags=["workflows"])
@@ -23,17 +24,17 @@ def find(workflow_id: int) -> Workflow:
 
 
 def facts(request: HttpRequest, workflow: Workflow, *, listed: bool = False) -> Facts:
-    return {
-        "id": workflow.pk,
-        "flow_name": workflow.flow_name,
-        "upstream": workflow.upstream.name,
-        "description": workflow.description,
-        "definition": None if listed else workflow.definition,
-        "tasks_total": workflow.tasks_total,
-        "created_at": moment(workflow.created_at),
-        "updated_at": moment(workflow.updated_at),
-        "url": site(request) + workflow.get_absolute_url(),
-    }
+    return workflow_facts(workflow, base_url=site(request), listed=listed)
+
+
+def watching(body: schemas.WorkflowIn) -> Facts:
+    """Of how the runs are watched what the call says."""
+    return body.model_dump(include=set(schemas.Watching.model_fields), exclude_unset=True)
+
+
+def defined(body: schemas.WorkflowIn) -> Facts:
+    """The definition, with the schema that the call gives beside it."""
+    return body.definition | ({} if body.input_schema is None else {schema.NAME: body.input_schema})
 
 
 @router.get("", response=schemas.WorkflowsOut)
@@ -54,9 +55,11 @@ def create_workflow(request: HttpRequest, body: schemas.WorkflowIn) -> Status[Fa
     """Store a definition. 409 when the upstream has a workflow of that name, 422 with each mistake's place."""
     workflow = actions.save_workflow(
         upstream=upstream_named(body.upstream) or actions.default_upstream(),
-        definition=body.definition,
+        definition=defined(body),
         description=body.description,
         flow_name=body.flow_name,
+        user=caller(request),
+        **watching(body),
     )
     return Status(201, facts(request, workflow))
 
@@ -68,14 +71,16 @@ def get_workflow(request: HttpRequest, workflow_id: int) -> Facts:
 
 @router.put("/{int:workflow_id}", response=schemas.WorkflowOut, auth=OPERATOR)
 def replace_workflow(request: HttpRequest, workflow_id: int, body: schemas.WorkflowIn) -> Facts:
-    """Replace a workflow. Runs that were launched from it keep what they were launched with."""
+    """Replace a workflow; its former definition stays as a version. Runs keep what they were launched with."""
     workflow = find(workflow_id)
     saved = actions.save_workflow(
         upstream=upstream_named(body.upstream) or workflow.upstream,
-        definition=body.definition,
+        definition=defined(body),
         description=body.description,
         flow_name=body.flow_name,
         workflow=workflow,
+        user=caller(request),
+        **watching(body),
     )
     return facts(request, saved)
 
@@ -83,7 +88,7 @@ def replace_workflow(request: HttpRequest, workflow_id: int, body: schemas.Workf
 @router.delete("/{int:workflow_id}", response={204: None}, auth=OPERATOR)
 def delete_workflow(request: HttpRequest, workflow_id: int) -> Status[None]:
     """Its runs stay."""
-    actions.delete_workflow(find(workflow_id))
+    actions.delete_workflow(find(workflow_id), user=caller(request))
     return Status(204, None)
 
 
