@@ -10,8 +10,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from runs.catalogue import Refused
+from runs.core.progress import left_words
 from runs.core.timeline import label
-from runs.facts import run_facts
+from runs.facts import progress_of, run_facts
 from runs.models import EpochNow, Event, Run, Upstream, Worker
 
 USAGE = 64
@@ -89,15 +90,16 @@ def site() -> str:
 
 
 def progress_line(run: Run) -> str:
-    """One line: bar, steps, current task, state, seconds since the start."""
-    total, done = run.tasks_total, run.tasks_completed
-    filled = BAR if run.status == Run.Status.SUCCEEDED else round(BAR * done / total) if total else 0
+    """One line: bar, step, current task, state, seconds since the start, and how long it still takes."""
+    known = progress_of(run, time.time())
+    filled = round(BAR * (known.fraction or 0))
     bar = "█" * filled + "░" * (BAR - filled)
-    steps = f"{min(done + run.tasks_running, total)} of {total}" if run.planned else f"{done} done"
+    steps = f"{known.step.current} of {known.total}" if known.total else f"{known.completed} done"
+    left = "" if known.eta_low is None or known.eta_high is None else f", {left_words(known.eta_low, known.eta_high)}"
     began = run.started_at or run.created_at.timestamp()
     seconds = run.execution_time if run.execution_time is not None else max(0.0, time.time() - began)
     task = f"  {run.current_task}" if run.current_task and not run.ended else ""
-    return f"{bar}  step {steps}  {run.status}{task}  [{label(round(seconds))}]"
+    return f"{bar}  step {steps}  {run.status}{task}  [{label(round(seconds))}{left}]"
 
 
 def closing_lines(run: Run) -> list[str]:

@@ -1,17 +1,21 @@
 """What a row of the runs list says in words and shapes; pages and live updates use the same."""
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from django import forms, template
+from django.utils.html import escape, format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from runs.models import Run
 
 register = template.Library()
 
 LEAST_WIDTH = 3.0  # of 100: one failed task among thousands must still be seen
+_MARKER = re.compile(r"\[masked:([a-z-]+)#([0-9a-f]{6})\]")
 SEGMENTS = ("succeeded", "failed", "skipped", "unknown", "running", "pending")
 
 
@@ -30,6 +34,27 @@ STATE_WORDS = {
 @register.filter
 def state_word(status: str) -> str:
     return STATE_WORDS[Run.Status(status)]
+
+
+CONNECTION_WORDS = {
+    Run.Connection.WAITING: ("None yet", "queued"),
+    Run.Connection.CONNECTING: ("Connecting", "launching"),
+    Run.Connection.LIVE: ("Live", "link"),
+    Run.Connection.RECONNECTING: ("Disconnected", "disconnected"),
+    Run.Connection.CLOSED: ("Closed", "stopped"),
+}
+
+
+@register.filter
+def connection_word(connection: str) -> str:
+    """What Stepline's own connection to the upstream is doing for a run."""
+    return CONNECTION_WORDS[Run.Connection(connection)][0]
+
+
+@register.filter
+def connection_icon(connection: str) -> str:
+    """The name of the icon beside that word."""
+    return CONNECTION_WORDS[Run.Connection(connection)][1]
 
 
 @register.filter
@@ -88,6 +113,30 @@ def ticking(seconds: float) -> str:
 
 
 @register.filter
+def since(start: float | None) -> str:
+    """How long it is since then, in epoch seconds, as the page's own clock goes on showing it."""
+    return "" if start is None else ticking(time.time() - start)
+
+
+@register.filter
+def still_to_come(end: float | None) -> bool:
+    """Whether this moment, in epoch seconds, lies ahead."""
+    return end is not None and end > time.time()
+
+
+@register.filter
+def until(end: float | None) -> str:
+    """How long it is until then; the page's clock counts down."""
+    return "" if end is None else ticking(end - time.time() + 0.999)
+
+
+@register.simple_tag
+def server_now() -> str:
+    """Epoch seconds by this machine's clock: what the clocks of a page go by."""
+    return f"{time.time():.3f}"
+
+
+@register.filter
 def segments(run: Run) -> list[dict[str, Any]]:
     """The mini bar from left to right: {state, count, x, width}, in hundredths; empty while no task is known."""
     counts = [(state, getattr(run, f"tasks_{state}")) for state in SEGMENTS]
@@ -104,17 +153,16 @@ def segments(run: Run) -> list[dict[str, Any]]:
 
 
 @register.filter
-def steps(run: Run) -> str:
-    """`2 of 3`, or only how many are done where nobody knows how many there will be."""
-    if run.planned:
-        return f"{run.tasks_completed} of {run.tasks_total}"
-    return f"{run.tasks_completed} done" if run.tasks_total else "—"
-
-
-@register.filter
 def doing(run: Run) -> str:
     """What the bar says to who cannot see it: `2 succeeded, 1 running`."""
     return ", ".join(f"{part['count']} {part['state']}" for part in segments(run)) or "no tasks yet"
+
+
+@register.filter
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 11th."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number % 100 not in (11, 12, 13) else "th"
+    return f"{number}{ending}"
 
 
 @register.filter
@@ -127,6 +175,39 @@ def utc_iso(at: datetime) -> str:
 def utc_words(at: datetime) -> str:
     """What stands there before the reader's own zone is known, and on hover."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@register.filter
+def time_tag(seconds: float | None, form: str = "full") -> SafeString:
+    """A <time> in UTC, which a script shows in the reader's zone."""
+    try:
+        at = datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+    except (ValueError, OverflowError, OSError):
+        at = None
+    if at is None:
+        return format_html("<span>{}</span>", "—")
+    text = at.strftime("%H:%M:%S" if form != "full" else "%Y-%m-%d %H:%M:%S UTC")
+    iso = at.replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return format_html('<time datetime="{}Z" data-form="{}">{}</time>', iso, form, text)
+
+
+@register.filter
+def chips(text: str) -> SafeString:
+    """Escaped text in which each masked value is a chip that shows its kind and its fingerprint."""
+    parts, end = [], 0
+    for found in _MARKER.finditer(text):
+        parts.append(escape(text[end : found.start()]))
+        parts.append(
+            format_html(
+                '<span class="masked" title="Masked before it was stored. The same mark is the same value.">'
+                "{} <b>{}</b></span>",
+                "masked" if found[1] == "name" else f"masked {found[1]}",
+                found[2],
+            )
+        )
+        end = found.end()
+    parts.append(escape(text[end:]))
+    return format_html_join("", "{}", ((part,) for part in parts))
 
 
 @register.filter

@@ -11,14 +11,15 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from accounts.access import role_required
+from accounts.access import role_required, signed_in
 from runs import actions
 from runs.actions import Refused
 from runs.core import plan as plans
 from runs.models import Run, Upstream, Workflow
-from runs.web import jsontext
+from runs.web import durations, graph, jsontext, preview, versions
 from runs.web.forms import UpstreamForm, WorkflowForm, show_refusal
-from runs.web.pages import form_methods, signed_in, status_of
+from runs.web.pages import form_methods, status_of
+from runs.web.watching_form import errors_met, pauses, watching_values
 
 MOST_LISTED = 200
 STRIP_LENGTH = 12  # last runs beside a workflow's name
@@ -95,6 +96,9 @@ def workflow(request: HttpRequest, workflow_id: int) -> HttpResponse:
         **_planned(stored.definition),
         "definition": jsontext.pretty(stored.definition),
         "runs": Run.objects.listed().filter(workflow=stored)[:RECENT_RUNS],
+        "deadline": None if stored.deadline_seconds is None else durations.write(stored.deadline_seconds),
+        "pauses": pauses(stored),
+        "versions": versions.listed(stored),
         "may_operate": signed_in(request).may("operator"),
     }
     return render(request, "workflows/page.html", context)
@@ -106,6 +110,7 @@ def _planned(definition: Any) -> dict[str, Any]:
         plan = plans.read(definition)
     except plans.PlanError as error:
         return {"tasks": [], "mistakes": error.mistakes}
+    drawn = graph.drawn(graph.graph_of(definition))
     branches: dict[str, list[plans.Branch]] = {}
     for branch in plan.branches:
         branches.setdefault(branch.source, []).append(branch)
@@ -114,6 +119,7 @@ def _planned(definition: Any) -> dict[str, Any]:
         "tasks": [(task, branches.get(task.name, [])) for task in ordered],
         "layers": 1 + max((task.layer for task in ordered), default=-1),
         "warnings": plan.warnings,
+        "graph": drawn,
     }
 
 
@@ -130,13 +136,13 @@ def workflow_edit(request: HttpRequest, workflow_id: int) -> HttpResponse:
 
 
 def _edit_workflow(request: HttpRequest, stored: Workflow | None) -> HttpResponse:
-    status, mistakes = 200, []
+    status, mistakes = 200, None
     if request.method == "POST":
         form = WorkflowForm(request.POST)
         status = 422
         if form.is_valid():
             try:
-                saved = actions.save_workflow(workflow=stored, **form.cleaned_data)
+                saved = actions.save_workflow(workflow=stored, user=signed_in(request), **form.cleaned_data)
             except Refused as refused:
                 status = status_of(refused)
                 mistakes = _definition_mistakes(form, refused)
@@ -145,33 +151,37 @@ def _edit_workflow(request: HttpRequest, stored: Workflow | None) -> HttpRespons
                 return redirect(saved)
     else:
         form = WorkflowForm(initial=_workflow_values(stored))
-    context = {"form": form, "workflow": stored, "mistakes": mistakes}
+    # A refused save has already put the new values on the row in memory; the page speaks of the stored one.
+    stored = stored and Workflow.objects.filter(pk=stored.pk).first()
+    context = {
+        "form": form,
+        "workflow": stored,
+        "seen": preview.look(str(form["definition"].value() or ""), mistakes),
+        "errors_met": errors_met(stored),
+    }
     return render(request, "workflows/edit.html", context, status=status)
 
 
-def _definition_mistakes(form: WorkflowForm, refused: Refused) -> list[dict[str, Any]]:
-    """The mistakes in the definition with the line of each; mistakes in other fields are put there."""
+def _definition_mistakes(form: WorkflowForm, refused: Refused) -> list[plans.Mistake]:
+    """The mistakes in the definition; mistakes in other fields are put there."""
     if not refused.mistakes:
         show_refusal(form, refused)
-        return []
-    text, found = str(form.data.get("definition", "")), []
+    found = []
     for mistake in refused.mistakes:
         if mistake.place in form.fields and mistake.place != "definition":
             form.add_error(mistake.place, mistake.message)
         else:
-            line = jsontext.line_of(text, mistake.place)
-            found.append({"place": mistake.place, "task": mistake.task, "message": mistake.message, "line": line})
-    return sorted(found, key=lambda mistake: mistake["line"])
+            found.append(mistake)
+    return found
 
 
 def _workflow_values(stored: Workflow | None) -> dict[str, Any]:
     if stored is None:
-        try:
-            upstream = actions.default_upstream()
-        except Refused:
-            return {"definition": jsontext.pretty(NEW_DEFINITION)}
-        return {"upstream": upstream, "definition": jsontext.pretty(NEW_DEFINITION)}
+        upstream = _default()
+        return {"upstream": upstream, "definition": jsontext.pretty(NEW_DEFINITION), **watching_values(None)}
     return {
+        **watching_values(stored),
+        "seen": stored.version,
         "upstream": stored.upstream,
         "flow_name": stored.flow_name,
         "description": stored.description,
@@ -187,7 +197,7 @@ def workflow_delete(request: HttpRequest, workflow_id: int) -> HttpResponse:
         Workflow.objects.select_related("upstream").defer("definition", "sealed"), pk=workflow_id
     )
     if request.method == "POST":
-        actions.delete_workflow(stored)
+        actions.delete_workflow(stored, user=signed_in(request))
         messages.success(request, f"Deleted the workflow {stored.flow_name}. Its runs are still in the list.")
         return redirect("workflows")
     context = {"workflow": stored, "has_runs": Run.objects.filter(workflow=stored).exists()}
@@ -246,7 +256,7 @@ def upstream(request: HttpRequest, upstream_id: int) -> HttpResponse:
 
 def _delete_upstream(request: HttpRequest, stored: Upstream) -> HttpResponse:
     try:
-        actions.delete_upstream(stored)
+        actions.delete_upstream(stored, user=signed_in(request))
     except Refused as refused:
         messages.error(request, refused.message)
         return redirect("upstream", stored.pk)
@@ -262,7 +272,7 @@ def _edit_upstream(request: HttpRequest, stored: Upstream | None) -> HttpRespons
         if form.is_valid():
             fields = {name: form.cleaned_data[name] for name in ("name", "api_url", "socket_url", "studio_url")}
             try:
-                saved = actions.save_upstream(upstream=stored, **fields, api_key=form.key())
+                saved = actions.save_upstream(upstream=stored, **fields, api_key=form.key(), user=signed_in(request))
             except Refused as refused:
                 show_refusal(form, refused)
                 status = status_of(refused)

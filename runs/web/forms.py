@@ -1,26 +1,29 @@
-"""What people fill in: the filters of the list, the inputs of a launch, attaching, workflows and upstreams.
+"""What people fill in: the filters of the list, attaching, workflows and upstreams. Launches: runs/web/launch_form.py.
 
 A form reads and words; whether something may be done is decided in runs/actions.py, whose refusals are put back at
 their fields by `show_refusal`.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
-from django.conf import settings
+from django.http import QueryDict
+from django.utils import timezone
 
 from runs.actions import Refused
-from runs.core.redact import Masker, has_marker, is_marker
-from runs.models import Upstream
+from runs.listing import Filters
+from runs.models import Run, Upstream
 from runs.templatetags.rows import STATE_WORDS
-from runs.web import jsontext
+from runs.web.inputs import JSONField
+from runs.web.launch_form import NAME_LENGTH, LaunchForm
+from runs.web.watching_form import WatchingForm
 
-LONG_TEXT = 80  # characters from which a text gets a field of several lines
-NAME_LENGTH = 300
-INPUT = "input."  # what the names of input fields begin with, in a form and in a link that prefills it
-KEEP = object()  # stands for a secret that was left as it is
+MOST_QUERY = 2000  # characters of an address' filters that are kept or sent
+_RUN_NAMED = re.compile(r"#?([0-9]{1,18})|[^?#]*/runs/([0-9]{1,18})(?:/[^?#]*)?(?:[?#].*)?")
 
 WITHIN = {
     "1h": ("Last hour", timedelta(hours=1)),
@@ -65,214 +68,83 @@ class ListFilter(forms.Form):
     )
     since = MomentField(required=False)
     until = MomentField(required=False)
+    failed = forms.CharField(required=False, max_length=NAME_LENGTH, strip=False)
+    failure = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
 
-    def bounds(self, now: datetime) -> tuple[datetime | None, datetime | None]:
-        """From when (inclusive) and until when (exclusive) runs are wanted."""
-        since, until, within = (self.cleaned_data.get(name) for name in ("since", "until", "within"))
+    def __init__(self, query: QueryDict) -> None:
+        super().__init__(query)
+        self._asked = query
+
+    def asked(self, now: datetime) -> Filters:
+        """What is wanted; a filter that is not valid lets every run through. `now`: what `within` counts back from."""
+        self.is_valid()
+        chosen = self.cleaned_data
+        since, within = chosen.get("since"), chosen.get("within")
         if within:
             recent = now - WITHIN[within][1]
             since = max(since, recent) if since else recent
-        return since, until
+        return Filters(
+            statuses=tuple(chosen.get("state") or ()),
+            flow_name=chosen.get("flow", ""),
+            text=chosen.get("q", ""),
+            since=since,
+            until=chosen.get("until"),
+            failed_task=chosen.get("failed", ""),
+            failure=chosen.get("failure"),
+        )
+
+    def query(self) -> str:
+        """The filters as they stand behind the ? of an address, without empty ones and without a page."""
+        pairs = [(name, value) for name in self.fields for value in self._asked.getlist(name) if value.strip()]
+        return urlencode(pairs)
 
     def is_set(self) -> bool:
         """Whether any filter is, valid or not."""
         return any(self.data.get(name) for name in self.fields)
 
 
-# --- launching -------------------------------------------------------------------------------------------------
+def filters_in(query: str) -> Filters:
+    """Those of a list with this behind the ? of its address, as they are now."""
+    return ListFilter(QueryDict(query[:MOST_QUERY])).asked(timezone.now())
 
 
-class NumberField(forms.CharField):
-    """An integer of any size or a decimal number, kept as the kind that was typed."""
+# --- comparing --------------------------------------------------------------------------------------------------
+
+
+class RunField(forms.CharField):
+    """A run by its number, or by the address of its page."""
+
+    widget = forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "inputmode": "url"})
+    default_error_messages = {
+        "invalid": "“%(text)s” names no run. Enter its number, or the address of its page: …/runs/12/",
+        "missing": "There is no run %(number)s. It may have been removed; choose another.",
+    }
 
     def to_python(self, value: Any) -> Any:
-        text = super().to_python(value)
+        text = (super().to_python(value) or "").replace("\0", "")
         if not text:
             return None
-        try:
-            number = jsontext.read(text)
-        except jsontext.NotJSON:
-            number = None
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise forms.ValidationError(f"“{text[:40]}” is no number. Write it like 45000 or 0.5.")
-        return number
+        found = _RUN_NAMED.fullmatch(text)
+        if found is None:
+            raise forms.ValidationError(self.error_messages["invalid"], "invalid", {"text": text[:60]})
+        run_id = int(found[1] or found[2])
+        run = Run.objects.listed().filter(pk=run_id).first()
+        if run is None:
+            raise forms.ValidationError(self.error_messages["missing"], "missing", {"number": run_id})
+        return run
 
 
-class JSONField(forms.CharField):
-    """A JSON text; with `kind`, only that one: list or dict."""
+class CompareForm(forms.Form):
+    """Which two runs are compared. One may be left out: it is then found."""
 
-    widget = forms.Textarea
+    a = RunField(label="Run A", required=False, help_text="The one that came first, or went well.")
+    b = RunField(label="Run B", required=False, help_text="The one that is looked into.")
 
-    def __init__(self, *, kind: type | None = None, **options: Any) -> None:
-        super().__init__(strip=False, **options)
-        self.kind = kind
-
-    def validate(self, value: Any) -> None:
-        """An empty list or object is a value like any other; an empty text was refused while reading."""
-
-    def to_python(self, value: Any) -> Any:
-        text = super().to_python(value) or ""
-        if not text.strip():
-            if self.required:
-                raise forms.ValidationError(self.error_messages["required"], code="required")
-            return None
-        try:
-            found = jsontext.read(text)
-        except jsontext.NotJSON as error:
-            raise forms.ValidationError(str(error)) from None
-        if self.kind is list and not isinstance(found, list):
-            raise forms.ValidationError("A list is expected here, like [1, 2].")
-        if self.kind is dict and not isinstance(found, dict):
-            raise forms.ValidationError('An object is expected here, like {"name": "value"}.')
-        return found
-
-
-class TextField(forms.CharField):
-    """A text as it is typed, with the line ends that everybody but a browser's form uses."""
-
-    def to_python(self, value: Any) -> str:
-        return str(super().to_python(value)).replace("\r\n", "\n")
-
-
-class SecretField(forms.CharField):
-    """A value that is never shown. Left empty it stays what it is."""
-
-    widget = forms.PasswordInput
-
-    def clean(self, value: Any) -> Any:
-        return super().clean(value) or KEEP
-
-
-class LaunchForm(forms.Form):
-    """A form made from the inputs of a definition: one field for each, and all of them as JSON beside.
-
-    `inputs`: name -> default, secrets masked. `mode` says which of the two sides counts.
-    """
-
-    run_name = forms.CharField(
-        max_length=NAME_LENGTH,
-        label="Run name",
-        help_text="The run's only address at the upstream, so it must be new. This one is; change it if you like.",
-    )
-    mode = forms.ChoiceField(choices=[("form", "Form"), ("json", "JSON")], required=False, widget=forms.RadioSelect)
-    inputs = JSONField(
-        kind=dict,
-        required=False,
-        label="All inputs as JSON",
-        widget=forms.Textarea(attrs={"class": "code", "rows": 14, "spellcheck": "false"}),
-    )
-
-    def __init__(self, inputs: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.given = dict(inputs)
-        # A name that no page can carry gets no field: its default stands, and the JSON side can still change it.
-        self.defaults = {name: default for name, default in inputs.items() if jsontext.is_plain(name)}
-        for number, (name, default) in enumerate(self.defaults.items()):
-            field = input_field(name, default)
-            field.widget.attrs["id"] = f"input-{number}"
-            field.widget.attrs["data-input"] = name
-            self.fields[INPUT + name] = field
-        self.fields["inputs"].initial = jsontext.pretty(self.given)
-        self.fields["inputs"].help_text = "Masked values may stay as they are: what they stand for is kept."
-        self.fields["mode"].initial = "form"
-
-    def input_fields(self) -> list[forms.BoundField]:
-        return [self[INPUT + name] for name in self.defaults]
-
-    def full_clean(self) -> None:
-        """Only the side that counts is looked at: a mistake on the other one must not hold a launch up."""
-        super().full_clean()
-        for name in [INPUT + name for name in self.defaults] if self.by_json else ["inputs"]:
-            self.errors.pop(name, None)
-
-    @property
-    def by_json(self) -> bool:
-        return self.is_bound and self.data.get("mode") == "json"
-
-    def clean_inputs(self) -> Any:
-        if self.by_json and not isinstance(self.cleaned_data.get("inputs"), dict):
-            raise forms.ValidationError("Enter the inputs as a JSON object, {} for none.")
-        return self.cleaned_data.get("inputs")
-
-    def entered(self) -> dict[str, Any]:
-        """The inputs to launch with. A secret that was left alone is not among them: the stored one stands."""
-        if self.by_json:
-            return dict(self.cleaned_data["inputs"])
-        values = {name: self.cleaned_data[INPUT + name] for name in self.defaults}
-        return {name: value for name, value in values.items() if value is not KEEP}
-
-
-def input_field(name: str, default: Any) -> forms.Field:
-    """The field that suits an input of this default."""
-    if is_marker(default):
-        return SecretField(
-            label=name,
-            required=False,
-            strip=False,
-            help_text="Kept secret. Leave it empty to use the stored value; what you type replaces it for this run.",
-            widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "placeholder": "•••••••• kept"}),
-        )
-    if isinstance(default, bool):
-        return forms.BooleanField(label=name, required=False, initial=default)
-    if isinstance(default, int | float):
-        return NumberField(label=name, initial=str(default), widget=forms.TextInput(attrs={"inputmode": "decimal"}))
-    if isinstance(default, str) and jsontext.is_plain(default):
-        return _text_field(name, default)
-    if default is None:
-        return forms.CharField(
-            label=name, required=False, empty_value=None, strip=False, help_text="Left empty, it stays null."
-        )
-    kind: type | None = type(default) if isinstance(default, list | dict) else None
-    text = jsontext.pretty(default)
-    masked = " Masked values may stay as they are." if has_marker(text) else ""
-    return JSONField(
-        kind=kind,
-        label=name,
-        initial=text,
-        help_text=f"JSON{'' if kind is None else ', a list' if kind is list else ', an object'}.{masked}",
-        widget=forms.Textarea(attrs={"class": "code", "rows": min(14, text.count("\n") + 2), "spellcheck": "false"}),
-    )
-
-
-def _text_field(name: str, default: str) -> forms.Field:
-    if not default and secret_name(name):
-        return TextField(
-            label=name,
-            required=False,
-            strip=False,
-            help_text="A secret by its name: it is masked before it is stored.",
-            widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        )
-    long = len(default) > LONG_TEXT or "\n" in default
-    rows = min(10, 2 + default.count("\n") + len(default) // 90)
-    widget = forms.Textarea(attrs={"rows": rows}) if long else forms.TextInput()
-    masked = "The masked part may stay as it is." if has_marker(default) else ""
-    return TextField(label=name, required=False, strip=False, initial=default, widget=widget, help_text=masked)
-
-
-def secret_name(name: str) -> bool:
-    """Whether a value under this name would be masked."""
-    masked = Masker(b"names", extra_names=settings.MASK_NAMES).value({name: "probe"})
-    return "probe" not in masked.values()
-
-
-def prefilled(inputs: Mapping[str, Any], query: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """The defaults with what a link says instead (`input.NAME=…`), and the names in it that are no inputs."""
-    values, strangers = dict(inputs), []
-    for key, text in query.items():
-        name = key.removeprefix(INPUT)
-        if name == key:
-            continue
-        if name not in inputs:
-            strangers.append(name)
-        elif isinstance(inputs[name], bool):
-            values[name] = text.lower() in ("1", "true", "yes", "on")
-        elif not is_marker(inputs[name]):  # a secret has no place in a link
-            try:
-                values[name] = input_field(name, inputs[name]).clean(text)
-            except forms.ValidationError:
-                strangers.append(name)
-    return values, strangers
+    def clean(self) -> dict[str, Any]:
+        chosen = super().clean() or self.cleaned_data
+        if chosen.get("a") is not None and chosen.get("a") == chosen.get("b"):
+            self.add_error("b", "This is run A, too. Choose another one.")
+        return chosen
 
 
 # --- attaching, workflows, upstreams ------------------------------------------------------------------------------
@@ -302,7 +174,8 @@ class AttachForm(forms.Form):
     )
 
 
-class WorkflowForm(forms.Form):
+class WorkflowForm(WatchingForm):
+    seen = forms.IntegerField(required=False, widget=forms.HiddenInput)  # the version that is being changed
     upstream = upstream_field("Where its runs are launched.")
     flow_name = forms.CharField(
         label="Flow name",
@@ -320,7 +193,7 @@ class WorkflowForm(forms.Form):
     definition = JSONField(
         kind=dict,
         label="Definition",
-        help_text="tasks, default_inputs and edges, as JSON.",
+        help_text="tasks, default_inputs and edges, as JSON; an input_schema (JSON Schema) makes the form of a launch.",
         widget=forms.Textarea(attrs={"class": "code", "rows": 26, "spellcheck": "false", "wrap": "off"}),
     )
 
@@ -376,28 +249,23 @@ class UpstreamForm(forms.Form):
 def show_refusal(form: forms.Form, refused: Refused) -> None:
     """Each mistake at its field; what fits none of them stands above the form."""
     rest = list(_place_mistakes(form, refused))
-    if rest or not refused.mistakes:
+    if rest or not form.errors:
         form.add_error(None, [refused.message, *rest] if refused.message not in rest else rest)
 
 
 def _place_mistakes(form: forms.Form, refused: Refused) -> Iterable[str]:
     for mistake in refused.mistakes:
-        field = field_at(form, mistake.place)
+        field, inside = _field_at(form, mistake.place) or (None, mistake.place)
+        message = f"{inside}: {mistake.message}" if inside else mistake.message
         if field is not None:
-            form.add_error(field, mistake.message)
+            form.add_error(field, message)
         elif mistake.message not in refused.message:
-            yield f"{mistake.place}: {mistake.message}" if mistake.place else mistake.message
+            yield message
 
 
-def field_at(form: forms.Form, place: str) -> str | None:
-    """The field that a place such as `run_name` or `inputs.customer.email` belongs to."""
-    if place in form.fields:
-        return place
-    head, _, tail = place.partition(".")
-    if isinstance(form, LaunchForm) and head in ("inputs", "default_inputs"):
-        if form.by_json:
-            return "inputs"
-        # A name of an input may itself hold dots: the longest that fits is meant.
-        fitting = [name for name in form.defaults if tail == name or tail.startswith((f"{name}.", f"{name}["))]
-        return INPUT + max(fitting, key=len) if fitting else None
-    return None
+def _field_at(form: forms.Form, place: str) -> tuple[str, str] | None:
+    """The field that a place belongs to, and the place within that field."""
+    if isinstance(form, LaunchForm) and (found := form.field_at(place)):
+        return found
+    unseen = isinstance(form, LaunchForm) and place == "inputs"  # the JSON side, while the other one counts
+    return (place, "") if place in form.fields and not unseen else None

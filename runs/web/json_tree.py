@@ -1,15 +1,15 @@
 """A JSON value as a tree of HTML that opens and closes, with masked values as chips. Everything is escaped here."""
 
-import re
 from typing import Any
 
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+
+from runs.templatetags.rows import chips
 
 MOST_NODES = 1500  # of one value; the raw event has the rest
 OPEN_DEPTH = 2  # levels that stand open at first
 LONG_TEXT = 400  # characters after which a text is folded
-_MARKER = re.compile(r"\[masked:([a-z-]+)#([0-9a-f]{6})\]")
 EXACT_INTEGER = 2**53
 
 
@@ -72,21 +72,3 @@ def _leaf(value: Any) -> SafeString:
             chips(text),
         )
     return format_html('<span class="j-text">{}</span>', chips(text))
-
-
-def chips(text: str) -> SafeString:
-    """Escaped text in which each masked value is a chip that shows its kind and its fingerprint."""
-    parts, end = [], 0
-    for found in _MARKER.finditer(text):
-        parts.append(escape(text[end : found.start()]))
-        parts.append(
-            format_html(
-                '<span class="masked" title="Masked before it was stored. The same mark is the same value.">'
-                "{} <b>{}</b></span>",
-                "masked" if found[1] == "name" else f"masked {found[1]}",
-                found[2],
-            )
-        )
-        end = found.end()
-    parts.append(escape(text[end:]))
-    return format_html_join("", "{}", ((part,) for part in parts))

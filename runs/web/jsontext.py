@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from bisect import bisect_left
 from typing import Any
 
 from runs.core.decode import MAX_DEPTH, MAX_INTEGER_DIGITS
@@ -10,6 +11,7 @@ from runs.core.decode import MAX_DEPTH, MAX_INTEGER_DIGITS
 _BROKEN_TEXT = re.compile("[\ud800-\udfff]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+MOST_PLACED = 1024 * 1024  # characters of a text whose places are looked up
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+', re.DOTALL)
 _LONGEST_EXCERPT = 60
 
@@ -114,30 +116,43 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def line_of(text: str, place: str) -> int:
-    """The line, from 1, on which what a place like `tasks[2].params.message` names begins; of a place that is not there
-    the nearest thing around it. 0 for no place. The text must be JSON that `read` takes."""
-    wanted = [int(index) if index else name for index, name in _STEP.findall(place.partition(":")[0])]
-    path: list[int | str | None] = []
-    inside: list[str] = []
-    nearest, found = 0, 0
-    for token in _TOKEN.finditer(text):
-        word = token[0]
-        if word == ",":
-            last = path[-1]
-            path[-1] = last + 1 if isinstance(last, int) else None
-            continue
-        if word == ":":
-            continue
-        if word in "]}":
-            path.pop()
-            inside.pop()
-            continue
-        if inside and inside[-1] == "{" and path[-1] is None:
-            path[-1] = str(json.loads(word))
-        if len(path) > nearest and path == wanted[: len(path)]:
-            nearest, found = len(path), token.start()
-        if word in "[{":
-            inside.append(word)
-            path.append(0 if word == "[" else None)
-    return text.count("\n", 0, found) + 1 if nearest else 0
+class Lines:
+    """Where in a JSON text each of its places begins. The text must be JSON that `read` takes.
+
+    Of one longer than MOST_PLACED nothing is known: the places take a hundred times its size.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._starts: dict[tuple[int | str | None, ...], int] = {}
+        if len(text) > MOST_PLACED:
+            return
+        self._breaks = [found.start() for found in re.finditer("\n", text)]
+        path: list[int | str | None] = []
+        inside: list[str] = []
+        for token in _TOKEN.finditer(text):
+            word = token[0]
+            if word == ",":
+                last = path[-1]
+                path[-1] = last + 1 if isinstance(last, int) else None
+                continue
+            if word == ":":
+                continue
+            if word in "]}":
+                path.pop()
+                inside.pop()
+                continue
+            if inside and inside[-1] == "{" and path[-1] is None:
+                path[-1] = str(json.loads(word))
+            self._starts.setdefault(tuple(path), token.start())
+            if word in "[{":
+                inside.append(word)
+                path.append(0 if word == "[" else None)
+
+    def of(self, place: str) -> int:
+        """The line, from 1, of a place like `tasks[2].params.message`; of one that is not there, of the nearest thing
+        around it. 0 for no place."""
+        wanted = [int(index) if index else name for index, name in _STEP.findall(place.partition(":")[0])]
+        for length in range(len(wanted), 0, -1):
+            if (start := self._starts.get(tuple(wanted[:length]))) is not None:
+                return bisect_left(self._breaks, start) + 1
+        return 0

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -17,20 +18,29 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Token, User
 from runs import publish
 from runs.models import Run
 from runs.web import render
+from runs.web.forms import MOST_QUERY, filters_in
+from runs.web.kept import Kept
+from runs.web.view import Asked, number
 
 POLL_SECONDS = 3.0  # the layer may lose a ring; then this finds the change
 REJOIN_SECONDS = 60.0  # a layer forgets its members when it restarts, after a day, or after one lost message
-HOT_EVENTS = 5  # a batch of more events than this is followed by a pause, so that a hot run gets 20 pushes a second
-HOT_PAUSE = 0.05
+# A run with more events a second than this, or more in one batch, is hot: each push is followed by a pause, so that a
+# page gets at most 20 a second, however quickly it acknowledges.
+HOT_RATE, HOT_EVENTS, HOT_PAUSE = 100.0, 5, 0.05
+HEAT_SECONDS = 0.5  # over which the rate is taken
 CHECK_SECONDS = 1.0  # between questions whose session has ended
+TRUST_SECONDS = 2.0  # after a good answer; older ones let nothing out, so a check that fails leaks nothing
+COUNT_SECONDS = 1.0  # between two counts of a list's new runs, which may search; rows that changed go out at once
 MAX_INBOUND = 64 * 1024
 # A page acknowledges each message, so a hot run brings 20 a second; a page that has just connected sends a few more.
 INBOUND_A_SECOND, INBOUND_BURST = 50.0, 100.0
 UNAUTHENTICATED, NOT_FOUND, TOO_LARGE, TOO_MANY = 4401, 4404, 4413, 4429
+# Not 1011, which says it better: daphne's protocol lets an application send 1000 and 3000 to 4999 only, and raises.
+COME_BACK = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +57,7 @@ class Feed:
     def __init__(self, group: str) -> None:
         self.group = group
         self.sockets: set[asyncio.Event] = set()
+        self.kept: Kept | None = None  # what the pages of a run share beyond one batch
         self._batches: dict[Any, asyncio.Task[Any]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -117,12 +128,13 @@ class Feeds:
 
 
 class Pass(NamedTuple):
-    """What let a socket in. When any of it is no longer so, the socket is closed."""
+    """What let a socket in: a session, or a token of the API. When any of it is no longer so, the socket is closed."""
 
     session: str
     user: int
     role: str
     password: str
+    token: int = 0  # its number; 0: by the session
 
 
 class Doorkeeper:
@@ -132,8 +144,14 @@ class Doorkeeper:
         self._inside: dict[LiveConsumer, Pass] = {}
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def inside(self) -> int:
+        """How many sockets this process serves."""
+        return len(self._inside)
+
     def admit(self, socket: "LiveConsumer", what: Pass) -> None:
         self._inside[socket] = what
+        socket.trusted_until = time.monotonic() + TRUST_SECONDS
         if self._task is None:
             self._task = asyncio.create_task(self._watch())
 
@@ -143,14 +161,25 @@ class Doorkeeper:
             self._task.cancel()
             self._task = None
 
+    async def vouch(self, socket: "LiveConsumer") -> None:
+        """Wait until the last good answer about this socket is fresh: asked before each push."""
+        while time.monotonic() > socket.trusted_until:
+            socket.trusted.clear()
+            await socket.trusted.wait()
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
+            asked = dict(self._inside)  # who comes in meanwhile is asked about next time
             try:
-                good = await reading(_still_good, frozenset(self._inside.values()))
-                gone = [socket for socket, what in self._inside.items() if what not in good]
-                for socket in gone:
-                    await socket.close(code=UNAUTHENTICATED)
+                good = await reading(_still_good, frozenset(asked.values()))
+                for socket, what in asked.items():
+                    if what in good:
+                        # From the answer on: where each takes longer than this, pages are slow and not dead.
+                        socket.trusted_until = time.monotonic() + TRUST_SECONDS
+                        socket.trusted.set()
+                    else:
+                        await socket.expel()
             except Exception as error:
                 logger.warning("sessions could not be checked: %s: %s", type(error).__name__, error)
 
@@ -164,11 +193,16 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     group = ""
 
-    async def connect(self) -> None:
-        self.wake, self.place = asyncio.Event(), asyncio.Event()
+    def begin(self) -> None:
+        self.wake, self.place, self.trusted = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.feed: Feed | None = None
         self.pushing: asyncio.Task[None] | None = None
+        self.trusted_until = 0.0
         self.allowance, self.allowed_at = INBOUND_BURST, time.monotonic()
+        self.heat, self.heated_at = 0.0, time.monotonic()
+
+    async def connect(self) -> None:
+        self.begin()
         user, session = self.scope.get("user"), self.scope.get("session")
         await self.accept()  # first: a browser learns a close code only of a socket that was open
         if user is None or session is None or not user.is_authenticated:
@@ -187,8 +221,15 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if self.feed:
             FEEDS.leave(self.feed, self.wake)
 
+    async def expel(self) -> None:
+        """Whoever listens here may no longer; nothing more goes out."""
+        if self.pushing:
+            self.pushing.cancel()
+        with contextlib.suppress(Exception):  # it may be gone already
+            await self.close(code=UNAUTHENTICATED)
+
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if text_data is None or len(text_data) > MAX_INBOUND:
+        if text_data is None or len(text_data.encode()) > MAX_INBOUND:
             await self.close(code=TOO_LARGE)
             return
         now = time.monotonic()
@@ -203,27 +244,36 @@ class LiveConsumer(AsyncWebsocketConsumer):
             return
         if isinstance(said, dict) and self.acknowledged(said):
             self.place.set()
+            self.wake.set()  # what it wants to see may have changed, and nothing else
 
     async def _push(self) -> None:
         try:
             while True:
                 await self.place.wait()
-                self.place.clear()
                 events = await self._answer()
-                if events > HOT_EVENTS:
+                if self._hot(events) or events > HOT_EVENTS:
                     await asyncio.sleep(HOT_PAUSE)
         except Run.DoesNotExist:
             await self.close(code=NOT_FOUND)
         except Exception:
             logger.exception("live socket of %s failed; the browser connects again", self.group)
-            await self.close(code=1011)
+            await self.close(code=COME_BACK)
+
+    def _hot(self, events: int) -> bool:
+        """Whether more than HOT_RATE events a second have come of late, these included."""
+        now = time.monotonic()
+        self.heat = self.heat * math.exp((self.heated_at - now) / HEAT_SECONDS) + events
+        self.heated_at = now
+        return self.heat > HOT_RATE * HEAT_SECONDS
 
     async def _answer(self) -> int:
         """Wait until there is something new, and send it. Returns how many events it carried."""
         while True:
             self.wake.clear()
+            self.place.clear()  # the batch answers the last word of the page; what it says later wants another
             if found := await self.batch():
                 html, events = found
+                await DOORKEEPER.vouch(self)
                 await self.send(text_data=html)
                 return events
             await self.wake.wait()
@@ -250,68 +300,78 @@ class RunConsumer(LiveConsumer):
         self.run_id = int(self.scope["url_route"]["kwargs"]["run_id"])
         self.group = publish.run_group(self.run_id)
         self.since = self.rev = 0
-        self.drawn_on = ""
+        self.drawn_on, self.turn, self.asked = "", 0, Asked()
         return await reading(Run.objects.filter(pk=self.run_id).exists)
 
     def acknowledged(self, said: dict[str, Any]) -> bool:
-        since, rev = _number(said.get("since")), _number(said.get("rev"))
+        since, rev = number(said.get("since")), number(said.get("rev"))
         if since is None or rev is None:
             return False
         self.since, self.rev = since, rev
-        self.drawn_on = str(said.get("ground") or "")[:60]
+        self.drawn_on = str(said.get("ground") or "")[:600]
+        self.turn, self.asked = number(said.get("turn")) or 0, Asked.of_socket(said)
         return True
 
     async def batch(self) -> tuple[str, int] | None:
         assert self.feed
-        run_id, since, rev, drawn_on = self.run_id, self.since, self.rev, self.drawn_on
-        place = (since, rev, drawn_on)
-        return await self.feed.shared(place, lambda: render.run_changes(run_id, since, rev, drawn_on))
+        kept = self.feed.kept = self.feed.kept or Kept(self.run_id)
+        place, turn = (self.since, self.rev, self.drawn_on, self.asked), self.turn
+        found = await self.feed.shared(place, lambda: render.run_changes(kept.run_id, *place, kept))
+        # A page that has asked for something else since then knows an old answer by its turn.
+        return found and (f"<!--{turn}-->{found[0]}", found[1])
 
 
 class ListConsumer(LiveConsumer):
-    """The runs list: the rows that the page shows, and how many runs are newer than its first."""
+    """The runs list: the rows that the page shows, and how many runs fit its filters that it does not show."""
 
     group = publish.RUNS_GROUP
 
     async def prepare(self) -> bool:
-        self.revs: dict[int, int] = {}
-        self.newest = 0
-        self.told = 0
+        self.page = render.Listed(())
+        self.count_at = 0.0
         return True
 
     def acknowledged(self, said: dict[str, Any]) -> bool:
-        newest = _number(said.get("newest"))
         pairs = [pair.partition(":") for pair in str(said.get("revs") or "").split(",") if pair]
-        if newest is None or len(pairs) > render.LIST_MOST:
+        if len(pairs) > render.LIST_MOST:
             return False
-        if newest != self.newest:
-            self.told = 0
-        self.newest = newest
-        numbers = [(_number(run_id), _number(rev)) for run_id, _, rev in pairs]
-        self.revs = {run_id: rev for run_id, rev in numbers if run_id is not None and rev is not None}
+        numbers = [(number(run_id), number(rev)) for run_id, _, rev in pairs]
+        self.page = render.Listed(
+            revs=tuple((run_id, rev) for run_id, rev in numbers if run_id is not None and rev is not None),
+            query=str(said.get("query") or "")[:MOST_QUERY],
+            floor=str(said.get("floor") or "")[:60],
+            fresh=str(said.get("fresh") or "0")[:10],
+            counts=said.get("counts") != "no",
+        )
         return True
 
     async def batch(self) -> tuple[str, int] | None:
-        revs, newest, told = self.revs, self.newest, self.told
         assert self.feed
-        place = (newest, told, tuple(revs.items()))
-        found = await self.feed.shared(place, lambda: render.list_changes(revs, newest, told))
-        if found is None:
-            return None
-        html, self.told = found
-        return html, 0
+        page, now = self.page, time.monotonic()
+        counting = page.counts and now >= self.count_at
+        if counting:
+            self.count_at = now + COUNT_SECONDS
 
+        def read() -> str | None:
+            return render.list_changes(page, filters_in(page.query) if counting else None)
 
-def _number(value: Any) -> int | None:
-    text = str(value)
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+        html = await self.feed.shared((page, counting), read)
+        return (html, 0) if html else None
 
 
 def _still_good(passes: Iterable[Pass]) -> set[Pass]:
-    """Those whose session goes on and whose user is active, with the same role and password as then."""
+    """Those whose token is still good; those whose session goes on and whose user is active, with the same role and
+    password as then.
+    """
     asked = list(passes)
     sessions = Session.objects.filter(session_key__in={one.session for one in asked}, expire_date__gt=timezone.now())
     users = User.objects.filter(pk__in={one.user for one in asked}, is_active=True)
+    tokens = Token.objects.good().filter(pk__in={one.token for one in asked if one.token})
     going_on = set(sessions.values_list("session_key", flat=True))
     as_then = {pk: (role, password) for pk, role, password in users.values_list("pk", "role", "password")}
-    return {one for one in asked if one.session in going_on and as_then.get(one.user) == (one.role, one.password)}
+    good = set(tokens.values_list("pk", flat=True))
+    return {
+        one
+        for one in asked
+        if one.token in good or (one.session in going_on and as_then.get(one.user) == (one.role, one.password))
+    }

@@ -1,6 +1,6 @@
-"""The pages about runs other than the page of one run: the list, launching, launching again, attaching.
+"""The pages that make runs: launching, launching again, attaching.
 
-Views read and word; what may be done is decided in runs/actions.py. No view reads a payload for a list.
+Views read and word; what may be done is decided in runs/actions.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,117 +9,23 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_safe
-from django.views.decorators.vary import vary_on_headers
+from django.views.decorators.http import require_http_methods
 
-from accounts.access import role_required
-from accounts.models import User
+from accounts.access import role_required, signed_in
 from runs import actions
-from runs.actions import Refused, Taken
-from runs.models import Run, RunQuerySet, Upstream, Workflow
-from runs.web.forms import AttachForm, LaunchForm, ListFilter, prefilled, show_refusal
+from runs.actions import Overtaken, Refused, Taken
+from runs.core import schema as schemas
+from runs.models import Run, Upstream, Workflow
+from runs.web.forms import AttachForm, show_refusal
+from runs.web.launch_form import LaunchForm
 
-PAGE_SIZE = 50
 MOST_CHOICES = 200  # workflows to choose from, and flow names offered while typing
-LARGEST_ID = 2**63 - 1
 
 form_methods = require_http_methods(["GET", "HEAD", "POST"])
 
 
-def signed_in(request: HttpRequest) -> User:
-    """The person behind a request that `role_required` let through."""
-    assert isinstance(request.user, User)
-    return request.user
-
-
 def status_of(refused: Refused) -> int:
-    return 409 if isinstance(refused, Taken) else 422
-
-
-# --- the list ----------------------------------------------------------------------------------------------------
-
-
-@role_required("viewer")
-@require_safe
-@vary_on_headers("HX-Request")
-def runs(request: HttpRequest) -> HttpResponse:
-    """The runs, newest first, filtered and paged by the address; htmx gets the table alone."""
-    filters = ListFilter(request.GET)
-    filters.is_valid()  # what is wrong in the address is said beside its field, and left out
-    # Asked before the page is read: a run that comes in between is announced and not lost.
-    newest = Run.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
-    page = list_page(filtered(filters), _cursor(request, "before"), _cursor(request, "after"))
-    context = {
-        "filters": filters,
-        "filtered": filters.is_set(),
-        "newest": newest,
-        **page,
-        "may_operate": signed_in(request).may("operator"),
-    }
-    if request.headers.get("HX-Request") == "true":
-        return render(request, "runs/_runs_table.html", context)
-    flows = Workflow.objects.order_by("flow_name").values_list("flow_name", flat=True).distinct()
-    return render(request, "runs/list.html", {**context, "flows": flows[:MOST_CHOICES]})
-
-
-def filtered(filters: ListFilter) -> list[RunQuerySet]:
-    """The runs that the filters let through, as one query for each state asked for (one for all when none is).
-
-    A filter that is not valid lets all through. One state's newest runs come straight from the index; several states
-    in one query would have the database sort everything that is in them.
-    """
-    chosen = filters.cleaned_data
-    since, until = filters.bounds(timezone.now())
-    return [
-        Run.objects.listed().matching(
-            statuses=[state] if state else None,
-            flow_name=chosen.get("flow", ""),
-            text=chosen.get("q", ""),
-            since=since,
-            until=until,
-        )
-        for state in chosen.get("state") or [""]
-    ]
-
-
-def list_page(matching: list[RunQuerySet], before: int | None, after: int | None) -> dict[str, Any]:
-    """One page of the runs of all these queries by id: older than `before`, or newer than `after`, or the newest.
-
-    Never counts and never skips rows, so it costs the same on every page.
-    """
-    if after is not None:
-        newer = sorted(
-            (run for query in matching for run in query.filter(id__gt=after).order_by("id")[: PAGE_SIZE + 1]),
-            key=lambda run: run.pk,
-        )
-        if len(newer) > PAGE_SIZE:
-            rows = newer[:PAGE_SIZE][::-1]
-            return {"runs": rows, "older": rows[-1].pk, "newer": rows[0].pk, "first_page": False}
-        before = None  # nothing is newer than what this page shows: it is the first
-    found = sorted(
-        (
-            run
-            for query in matching
-            for run in (query if before is None else query.filter(id__lt=before))[: PAGE_SIZE + 1]
-        ),
-        key=lambda run: -run.pk,
-    )
-    more, rows = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
-    return {
-        "runs": rows,
-        "older": rows[-1].pk if more else None,
-        "newer": None if before is None else (rows[0].pk if rows else before - 1),
-        "first_page": before is None,
-    }
-
-
-def _cursor(request: HttpRequest, name: str) -> int | None:
-    """A run's id in the address; None where there is none or it is no number."""
-    text = request.GET.get(name, "")
-    if not (text.isascii() and text.isdigit()):
-        return None
-    return min(int(text[:20]), LARGEST_ID)
+    return 409 if isinstance(refused, Taken | Overtaken) else 422
 
 
 # --- launching ---------------------------------------------------------------------------------------------------
@@ -137,7 +43,10 @@ def launch(request: HttpRequest) -> HttpResponse:
     def go(run_name: str, entered: dict[str, Any]) -> Run:
         return actions.launch(workflow=workflow, run_name=run_name, inputs=entered, user=signed_in(request))
 
-    return _launch_page(request, workflow.upstream, workflow.flow_name, inputs, go, {"workflow": workflow})
+    context = {"workflow": workflow}
+    return _launch_page(
+        request, workflow.upstream, workflow.flow_name, inputs, schemas.of(workflow.definition), go, context
+    )
 
 
 @role_required("operator")
@@ -146,7 +55,7 @@ def retry(request: HttpRequest, run_id: int) -> HttpResponse:
     """Launch again what a run was launched with. A POST without the form's fields changes nothing of it."""
     run = get_object_or_404(Run.objects.select_related("upstream", "workflow", "launch"), pk=run_id)
     launched = getattr(run, "launch", None)
-    if launched is None:
+    if launched is None or not launched.sealed:
         return render(request, "runs/launch.html", {"retry_of": run, "unknown": True}, status=409)
 
     def go(run_name: str, entered: dict[str, Any] | None) -> Run:
@@ -159,7 +68,8 @@ def retry(request: HttpRequest, run_id: int) -> HttpResponse:
             context = {"retry_of": run, "refused": refused.message}
             return render(request, "runs/launch.html", context, status=status_of(refused))
     context = {"retry_of": run, "workflow": run.workflow}
-    return _launch_page(request, run.upstream, run.flow_name, dict(launched.inputs), go, context)
+    schema = schemas.of(launched.definition)
+    return _launch_page(request, run.upstream, run.flow_name, dict(launched.inputs), schema, go, context)
 
 
 def _launch_page(
@@ -167,14 +77,14 @@ def _launch_page(
     upstream: Upstream,
     flow_name: str,
     inputs: Mapping[str, Any],
+    schema: dict[str, Any] | None,
     go: Callable[[str, dict[str, Any]], Run],
     context: dict[str, Any],
 ) -> HttpResponse:
-    """The form made from `inputs`, and what it sends: `go(run name, inputs)` launches."""
+    """The form made from `inputs` and `schema`, and what it sends: `go(run name, inputs)` launches."""
     status = 200
-    strangers: list[str] = []
     if request.method == "POST":
-        form = LaunchForm(inputs, request.POST)
+        form = LaunchForm(inputs, schema, request.POST)
         status = 422
         if form.is_valid():
             try:
@@ -183,9 +93,8 @@ def _launch_page(
                 show_refusal(form, refused)
                 status = status_of(refused)
     else:
-        values, strangers = prefilled(inputs, request.GET.dict())
         run_name = request.GET.get("run_name") or actions.mint_run_name(flow_name)
-        form = LaunchForm(values, initial={"run_name": run_name})
+        form = LaunchForm(inputs, schema, initial={"run_name": run_name}, link=request.GET.dict())
     taken = None
     if status == 409:
         taken = Run.objects.filter(upstream=upstream, flow_name=flow_name, run_name=form.data["run_name"]).first()
@@ -193,7 +102,7 @@ def _launch_page(
         "form": form,
         "flow_name": flow_name,
         "upstream": upstream,
-        "strangers": strangers,
+        "strangers": form.strangers,
         "taken": taken,
         "fresh_name": actions.mint_run_name(flow_name) if status == 409 else "",
     }

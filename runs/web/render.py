@@ -1,145 +1,77 @@
 """The HTML of each live region: the first page and every update come from the same functions.
 
-Task and event rows are put together here, not in templates: a hot run renders hundreds of them a second.
+Event rows are put together here, not in a template: a hot run renders hundreds of them a second. The rows of tasks
+are drawn by board.py.
 """
 
 import json
-import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from html import escape
 from typing import Any
-from urllib.parse import quote
 
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from runs.core import timeline
-from runs.models import Event, Gap, Run, Task
-from runs.templatetags.rows import span, ticking
+from runs import listing
+from runs.core.difference import ABSENT
+from runs.core.outline import Item
+from runs.facts import progress_of
+from runs.listing import Filters, Place, place_in
+from runs.models import Event, Run, Task
+from runs.prepared import Prepared
+from runs.templatetags.rows import span, time_tag
+from runs.templatetags.run_row import run_row
+from runs.web import board
+from runs.web.axis import Axis
+from runs.web.board import Window
+from runs.web.graph import graph_of_run
+from runs.web.in_and_out import io_of
 from runs.web.json_tree import tree
+from runs.web.kept import Kept
+from runs.web.payloads import payloads_of
+from runs.web.scene import Past, Scene
+from runs.web.since_good import since_good
+from runs.web.view import Asked, farthest
+from runs.web.watched import watched
 
 LOG_FIRST = 200  # events that the first page shows
 BATCH = 300  # events and tasks that one message carries at most
-TASKS_MOST = 1000  # task rows that a page holds
 LIST_MOST = 200
-BAR = 16  # height of a bar's drawing
-NEVER = 1e9  # seconds: a running bar always reaches the right edge
-
-_ICONS = {"succeeded": "succeeded", "failed": "failed", "running": "running", "pending": "pending",
-          "skipped": "skipped", "unknown": "unknown"}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """The timeline's span: where zero is, and how many seconds are shown. Epoch seconds and seconds."""
-
-    start: float
-    length: float
+MOST_FRESH = 100  # new runs that a list counts up to
+STATES = ("failed", "running", "succeeded", "unknown", "skipped", "pending")  # of tasks, in the toolbar
 
 
 # --- reading --------------------------------------------------------------------------------------------------
 
 
-def read_run(run_id: int) -> Run:
-    """Raises Run.DoesNotExist."""
-    return Run.objects.select_related("upstream", "created_by", "workflow").get(pk=run_id)
+_run = Prepared(lambda run_id: Run.objects.filter(pk=run_id), 1)
+_heads = Prepared(lambda run_id, seq: Event.objects.heads().after(run_id, seq, BATCH), 2)
 
 
-def axis_of(run: Run) -> Axis:
-    start = run.started_at if run.started_at is not None else run.created_at.timestamp()
-    end = run.finished_at if run.finished_at is not None else time.time()
-    if run.finished_at is None and run.ended:  # stopped or lost: nothing after its last event is known
-        end = run.connection_since or end
-    return Axis(start, max(end - start, 0.5))
+def read_run(run_id: int, before: Run | None = None) -> Run:
+    """With its upstream and its workflow: as they were read before, where that is told. Raises Run.DoesNotExist."""
+    if before is None:
+        found = Run.objects.select_related("upstream", "created_by", "stream", "workflow")
+        return found.defer("workflow__definition", "workflow__sealed").get(pk=run_id)
+    for run in _run(run_id):
+        run.upstream = before.upstream
+        if before.workflow_id == run.workflow_id:
+            run.workflow = before.workflow
+        return run
+    raise Run.DoesNotExist(f"There is no run {run_id}.")
 
 
-def gaps_of(run: Run) -> list[Gap]:
-    return list(Gap.objects.filter(run=run).order_by("pk")) if run.gap_count else []
-
-
-def ground(axis: Axis, gaps: list[Gap]) -> str:
-    """What every bar was drawn on: where zero is, and the gaps. When it moves, rows that have not changed follow."""
-    still_open = sum(gap.ended_at is None for gap in gaps)
-    return f"{axis.start:.3f}/{len(gaps)}/{still_open}"
+def scene_of(run: Run, asked: Asked) -> Scene:
+    """What a page that asks for this is drawn from. `run`: as it is stored."""
+    at = asked.within(run.last_seq).at
+    return Scene(run) if at is None else Past(run, at)
 
 
 # --- rows -----------------------------------------------------------------------------------------------------
-
-
-def task_row(task: Task, run: Run, axis: Axis, gaps: list[Gap]) -> SafeString:
-    """One line of the tree and the timeline."""
-    attempts = len(task.attempts)
-    words = "inferred" if task.inferred and task.status != "running" else ""
-    icon = "inferred" if task.inferred and task.status == "succeeded" else _ICONS[task.status]
-    error = task.error or {}
-    why = f"{error.get('type')}: {error.get('message')}" if error else ""
-    running = task.status == "running"
-    since = next((one["started_at"] for one in reversed(task.attempts) if one["status"] == "running"), None)
-    return format_html(
-        '<li id="task-{}" class="task s-{}{}" data-state="{}" data-name="{}" data-key="{}" data-rev="{}">'
-        '<a class="t-name" href="?task={}" title="{}">'
-        '<i class="icon i-{} state s-{}"></i><span class="t-word">{}</span><span class="sr">, {} {}</span></a>{}'
-        '<span class="t-time">{}</span>{}</li>',
-        task.pk,
-        task.status,
-        " inferred" if task.inferred else "",
-        task.status,
-        task.name,
-        task.key,
-        task.rev,
-        quote(task.key, safe=""),
-        " · ".join(filter(None, (task.name, task.tag if task.tag != task.name else "", task.function, why))),
-        icon,
-        task.status,
-        task.name,
-        task.status,
-        words,
-        format_html('<span class="t-tries" title="{} attempts">↻ x{}</span>', attempts, attempts)
-        if attempts > 1
-        else "",
-        format_html('<span data-since="{}">{}</span>', f"{since:.3f}", ticking(time.time() - since))
-        if running and since is not None
-        else span(task.duration)
-        if task.duration is not None
-        else "",
-        _bar(task, axis, gaps),
-    )
-
-
-def _bar(task: Task, axis: Axis, gaps: list[Gap]) -> SafeString:
-    """The task's attempts over the gaps of our own connection, in seconds since the run's start."""
-    parts, away = [], []
-    for gap in gaps:
-        x0 = 0.0 if gap.started_at is None else max(0.0, gap.started_at - axis.start)
-        # While a gap is open the timeline stands still; and dashes are drawn one by one, so they must have an end.
-        x1 = min(2 * axis.length, NEVER if gap.ended_at is None else gap.ended_at - axis.start)
-        if x1 > x0:
-            away.append((f"{x0:.3f}", f"{x1:.3f}"))
-    spans = tuple(
-        timeline.Span(one["started_at"], one["finished_at"], one["status"], one["inferred"]) for one in task.attempts
-    )
-    bars = timeline.line(timeline.Row(task.key, task.name, spans), axis.start).bars
-    for place, bar in enumerate(bars):
-        words = [bar.status]
-        if bar.inferred:
-            words.append("inferred")
-        if bar.status == "failed" and place < len(bars) - 1:
-            words.append("retried")
-        x0 = max(0.0, bar.x0)
-        parts.append((" ".join(words), x0, NEVER if bar.x1 is None else max(0.0, bar.x1 - x0)))
-    return format_html(
-        '<svg class="bar" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">{}{}</svg>',
-        f"{axis.length:.3f}",
-        BAR,
-        format_html_join("", '<path class="gap" d="M{} 8H{}"/>', away),
-        format_html_join(
-            "",
-            '<rect class="seg s-{}" x="{}" width="{}" y="1" height="14"/>',
-            ((state, f"{x:.3f}", f"{width:.3f}") for state, x, width in parts),
-        ),
-    )
 
 
 _SENTENCE = {
@@ -162,42 +94,31 @@ _EVENT_STATE = {
 
 
 def event_row(event: Event) -> SafeString:
-    """One line of the event log; its payload is fetched when it is opened."""
+    """One line of the event log; its payload is fetched when it is opened. What came in is escaped here, by hand."""
     state = _EVENT_STATE.get(event.event_type, "unknown")
-    at = event.timestamp if event.timestamp is not None else event.received_at
-    return format_html(
-        '<li id="e-{}" class="event" data-seq="{}"><details data-src="{}"><summary>'
-        '<span class="e-seq">{}</span>{}<i class="icon i-{} state s-{}"></i>'
-        '<span class="e-type" title="{}">{}</span> <span class="e-task">{}</span>{}{}</summary>'
-        '<div class="e-body" data-empty hx-morph-skip></div></details></li>',
-        event.seq,
-        event.seq,
-        reverse("run-event", args=[event.run_id, event.seq]),
-        event.seq,
-        time_tag(at, "clock"),
-        state,
-        state,
-        event.event_type,
-        _SENTENCE.get(event.event_type, event.event_type),
-        event.task_name or (event.task_id if event.event_type.startswith("task_") else ""),
-        format_html(' <span class="e-flag" title="received {} times">x{}</span>', event.receipts, event.receipts)
-        if event.receipts > 1
-        else "",
-        format_html_join("", ' <span class="e-flag">{}</span>', ((flag,) for flag in event.flags.split(",") if flag)),
+    event_type, told = escape(event.event_type), escape(_SENTENCE.get(event.event_type, event.event_type))
+    task = escape(event.task_name or (event.task_id if event.event_type.startswith("task_") else ""))
+    flags = "".join(f' <span class="e-flag">{escape(flag)}</span>' for flag in event.flags.split(",") if flag)
+    again = event.receipts
+    return SafeString(  # nosec B703  # escaped above
+        f'<li id="e-{event.seq}" class="event" data-seq="{event.seq}">'
+        f'<details data-src="{_events_of(event.run_id)}{event.seq}/"><summary><span class="e-seq">{event.seq}</span>'
+        f'{time_tag(event_time(event), "clock")}<i class="icon i-{state} state s-{state}"></i>'
+        f'<span class="e-type" title="{event_type}">{told}</span> <span class="e-task">{task}</span>'
+        f"{f' <span class="e-flag" title="received {again} times">x{again}</span>' if again > 1 else ''}{flags}"
+        '</summary><div class="e-body" data-empty hx-morph-skip></div></details></li>'
     )
 
 
-def time_tag(seconds: float | None, form: str = "full") -> SafeString:
-    """A <time> in UTC, which a script shows in the reader's zone."""
-    try:
-        at = datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
-    except (ValueError, OverflowError, OSError):
-        at = None
-    if at is None:
-        return format_html("<span>{}</span>", "—")
-    text = at.strftime("%H:%M:%S" if form != "full" else "%Y-%m-%d %H:%M:%S UTC")
-    iso = at.replace(tzinfo=None).isoformat(timespec="milliseconds")
-    return format_html('<time datetime="{}Z" data-form="{}">{}</time>', iso, form, text)
+def event_time(event: Event) -> float:
+    """By the upstream's clock where it says it. Epoch seconds."""
+    return event.timestamp if event.timestamp is not None else event.received_at
+
+
+@lru_cache(maxsize=1000)
+def _events_of(run_id: int) -> str:
+    """Where the events of a run are fetched from."""
+    return reverse("run-events", args=[run_id])
 
 
 # --- regions --------------------------------------------------------------------------------------------------
@@ -208,30 +129,26 @@ def region(name: str, run: Run, **more: Any) -> str:
     return render_to_string(f"runs/_{name}.html", {"run": run, **more})
 
 
-def facts_of(run: Run, gaps: list[Gap]) -> dict[str, Any]:
+def facts_of(scene: Scene) -> dict[str, Any]:
     """What header, progress, banners and failure card share."""
-    axis = axis_of(run)
-    completed = run.tasks_completed
-    total = run.tasks_total if run.planned or run.ended else None
-    current = completed + (1 if run.tasks_running else 0)
+    run, axis = scene.run, scene.axis
     return {
         "axis": axis,
-        "frozen": run.ended,
-        "step": current if total is None else min(current, total),
-        "total": total,
-        "percent": round(100 * completed / total) if total else None,
-        "gaps": gaps,
+        "at_event": scene.at,
+        "total": progress_of(run, scene.now).total,
         "segments": _segments(run),
         "ended": run.ended,
         "elapsed": _elapsed(run, axis),
         "since": None if run.ended else axis.start,
         "started": time_tag(run.started_at if run.started_at is not None else run.created_at.timestamp()),
         "connection_at": time_tag(run.connection_since, "short"),
+        "overdue_for": None if run.due_at is None else scene.now - run.due_at,
+        **watched(run),
         "gap_rows": [
             {"reason": gap.reason, "detail": gap.detail, "after": gap.after_seq,
              "from": time_tag(gap.started_at, "short") if gap.started_at is not None else "",
              "to": time_tag(gap.ended_at, "short") if gap.ended_at is not None else ""}
-            for gap in gaps
+            for gap in scene.gaps
         ],
     }  # fmt: skip
 
@@ -258,11 +175,12 @@ def _segments(run: Run) -> list[dict[str, Any]]:
     return parts
 
 
-def failure_of(run: Run) -> dict[str, Any] | None:
-    """What the failure card says; None on runs that have not failed. Reads at most two payloads."""
+def failure_of(scene: Scene) -> dict[str, Any] | None:
+    """What the failure card says; None on runs that have not failed. Reads at most two payloads and two launches."""
+    run = scene.run
     if run.status != Run.Status.FAILED:
         return None
-    task = run.tasks.filter(status=Task.Status.FAILED).order_by("finished_at", "position").first()
+    task = scene.first_failed_task()
     flow = _payload(run.pk, run.error_seq)
     failed = _payload(run.pk, task.error_seq if task else None)
     first = failed.get("error") if failed else None
@@ -273,6 +191,9 @@ def failure_of(run: Run) -> dict[str, Any] | None:
         "partial": tree(failed["partial_results"]) if "partial_results" in failed else None,
         "flow_error": run.error if task else None,
         "flow_partial": tree(flow["partial_results"]) if "partial_results" in flow else None,
+        "kind": run.failure,
+        "first_seen": time_tag(run.failure.first_at if run.failure else None),
+        "since": since_good(run),
     }
 
 
@@ -284,28 +205,20 @@ def _payload(run_id: int, seq: int | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def drawer(run: Run, key: str) -> str:
+def drawer(scene: Scene, key: str) -> str:
     """One task: overview, error, input, output, attempts, raw events. Says so when there is no such task."""
-    task = run.tasks.filter(key=key).first()
+    run, task = scene.run, scene.task(key)
+    known = {"run": run, "key": key, "at_event": scene.at, "task_rev": _task_rev(scene, task)}
     if task is None:
-        return render_to_string("runs/_drawer.html", {"run": run, "task": None, "key": key})
-    started, ended, failed = (_payload(run.pk, seq) for seq in (task.input_seq, task.output_seq, task.error_seq))
-    output = ended.get("output")
-    if task.output_seq is not None and task.inferred:
-        whole = ended.get("output", ended.get("results"))
-        output = whole.get(task.name) if isinstance(whole, dict) else None
-    siblings = list(run.tasks.filter(status=Task.Status.FAILED).order_by("position").values_list("key", flat=True))
-    events = run.events.filter(task_key=key).order_by("seq").defer("payload")[:100]
+        return render_to_string("runs/_drawer.html", {**known, "task": None})
+    told = payloads_of([task])[0]
+    events = scene.events.filter(task_key=key).order_by("seq")[:100]
     return render_to_string(
         "runs/_drawer.html",
         {
-            "run": run,
+            **known,
             "task": task,
-            "key": key,
-            "input": tree(started["input"]) if "input" in started else None,
-            "output": tree(output) if task.output_seq is not None else None,
-            "error": tree(failed["error"]) if "error" in failed else None,
-            "partial": tree(failed["partial_results"]) if "partial_results" in failed else None,
+            **{name: None if value is ABSENT else tree(value) for name, value in told._asdict().items()},
             "attempts": [
                 {**one, "from": time_tag(one["started_at"], "clock"), "to": time_tag(one["finished_at"], "clock"),
                  "took": span(one["finished_at"] - one["started_at"])
@@ -316,147 +229,250 @@ def drawer(run: Run, key: str) -> str:
             "started": time_tag(task.started_at),
             "finished": time_tag(task.finished_at),
             "events": [event_row(event) for event in events],
-            "other_failures": [other for other in siblings if other != key][:1],
+            "other_failures": [other for other in scene.failed_keys() if other != key][:1],
         },
     )  # fmt: skip
 
 
-def body(run: Run, task_key: str = "") -> str:
-    """All that lies below the site's header: what the first page shows, and what a page too old to mend gets."""
-    gaps = gaps_of(run)
-    axis = axis_of(run)
+def _task_rev(scene: Scene, task: Task | Item | None) -> str:
+    """When the task last changed; in a past, which past it is, for the drawer tells that, too."""
+    return f"@{scene.at}" if scene.at is not None else str(task.rev if task else 0)
+
+
+def body(run: Run, asked: Asked, scene: Scene | None = None) -> tuple[str, SafeString]:
+    """All that lies below the site's header, and the acknowledgement of a page that shows it.
+
+    What the first page shows, and what a page too old to mend gets. `run`: as it is stored.
+    """
+    scene = scene or scene_of(run, asked)
+    scene.catch_up()
+    drawn = board.window(scene, asked)
     # What came after `run` was read is left to the first update, which would draw it a second time.
-    tasks = list(run.tasks.filter(added_rev__lte=run.rev).order_by("position")[:TASKS_MOST])
-    events = list(run.events.filter(seq__lte=run.last_seq).order_by("-seq").defer("payload")[:LOG_FIRST])[::-1]
-    return render_to_string(
+    events = list(scene.events.order_by("-seq")[:LOG_FIRST])[::-1]
+    html = render_to_string(
         "runs/_body.html",
         {
-            "run": run,
-            **facts_of(run, gaps),
-            "failure": failure_of(run),
-            "rows": [task_row(task, run, axis, gaps) for task in tasks],
-            "hidden_tasks": max(0, run.tasks_total - len(tasks)),
+            "run": scene.run,
+            **facts_of(scene),
+            **toolbar_of(scene.run, asked),
+            **travelled(scene, run, asked),
+            "failure": failure_of(scene),
+            "drawn": drawn,
+            "graph": graph_of_run(scene) if asked.as_graph else "",
+            "io": io_of(scene.run),
             "events": [event_row(event) for event in events],
-            "earlier": events[0].seq - 1 if events else 0,
-            "drawer": SafeString(drawer(run, task_key)) if task_key else "",
-            "states": ("failed", "running", "succeeded", "unknown", "skipped", "pending"),
-            "since_seq": run.last_seq,
+            "drawer": SafeString(drawer(scene, asked.task)) if asked.task else "",  # nosec B703  # by a template
         },
     )
+    return html, sync(scene, drawn, scene.run.last_seq, run.rev)
 
 
-def sync(since: int, rev: int, drawn_on: str) -> SafeString:
-    """What the page has: the acknowledgement that it sends after every message."""
+def travelled(scene: Scene, stored: Run, asked: Asked) -> dict[str, Any]:
+    """What is said of where the reader stands in time. `stored`: the run as it is now."""
+    event = scene.events.filter(seq=scene.at).first() if scene.at else None
+    return {
+        "at_event": scene.at,
+        "asked": asked,
+        "stored": stored,
+        "farthest": farthest(stored.last_seq),
+        "event": event,
+        "event_at": time_tag(event_time(event) if event else None, "clock"),
+        "event_words": _SENTENCE.get(event.event_type, event.event_type) if event else "",
+        "event_task": event.task_name or event.task_id if event and event.event_type.startswith("task_") else "",
+    }
+
+
+def toolbar_of(run: Run, asked: Asked) -> dict[str, Any]:
+    """What the toolbar shows: counts of all tasks by state, and what of the view is chosen."""
+    states = [(state, getattr(run, f"tasks_{state}")) for state in STATES]
+    return {"states": states, "view": asked.view, "asked": asked, "drawable": not run.attached}
+
+
+def sync(scene: Scene, drawn: Window, since: int, rev: int, task: Item | None = None) -> SafeString:
+    """What the page has: the acknowledgement that it sends after every message. `task`: the one in its drawer."""
     return format_html(
-        '<span id="sync"><input type="hidden" name="since" value="{}"><input type="hidden" name="rev" value="{}">'
-        '<input type="hidden" name="ground" value="{}"></span>',
+        '<span id="sync" data-task-rev="{}"><input type="hidden" name="since" value="{}">'
+        '<input type="hidden" name="rev" value="{}"><input type="hidden" name="ground" value="{}">'
+        '<input type="hidden" name="shape" value="{}"><input type="hidden" name="shows" value="{}"></span>',
+        _task_rev(scene, task),
         since,
         rev,
-        drawn_on,
+        drawn.ground,
+        drawn.shape,
+        "" if scene.at is None else scene.at,
     )
-
-
-def place_of(run: Run) -> SafeString:
-    """The acknowledgement of a page that was drawn from this row."""
-    return sync(run.last_seq, run.rev, ground(axis_of(run), gaps_of(run)))
 
 
 # --- changes --------------------------------------------------------------------------------------------------
 
 
 def _partial(target: str, swap: str, html: str | SafeString) -> SafeString:
-    return format_html('<hx-partial hx-target="{}" hx-swap="{}">{}</hx-partial>', target, swap, SafeString(html))
+    rendered = SafeString(html)  # nosec B703  # by a template, or by format_html
+    return format_html('<hx-partial hx-target="{}" hx-swap="{}">{}</hx-partial>', target, swap, rendered)
 
 
-def run_changes(run_id: int, since: int, rev: int, drawn_on: str) -> tuple[str, int] | None:
-    """What a page at this place lacks, as one message, and how many events it carries; None when it lacks nothing.
+def run_changes(
+    run_id: int, since: int, rev: int, drawn_on: str, asked: Asked | None = None, kept: Kept | None = None
+) -> tuple[str, int] | None:
+    """What a page at this place lacks, as one message, and how many events came; None when it lacks nothing.
 
-    Rows are written while this reads. The page is told a rev that neither the tasks (read in one statement, after that
-    rev) nor the run's row (read last) can be older than, so that nothing is left out and no row comes twice.
+    Rows are written while this reads. The page is told the rev of the run's row, which is read first: nothing that is
+    read after it can be older, and what is newer comes again.
     Raises Run.DoesNotExist.
     """
-    place = Run.objects.filter(pk=run_id).values_list("rev", "last_seq").first()
-    if place is None:
-        raise Run.DoesNotExist(f"There is no run {run_id}.")
-    if (rev, since) == place:
+    asked, kept = asked or Asked(), kept or Kept(run_id)
+    if asked.at is not None:
+        stored = read_run(run_id)
+        if asked.within(stored.last_seq).at is not None:
+            return _past_changes(stored, since, rev, drawn_on, asked)
+        asked = replace(asked, at=None)
+    moved = asked.shows is not None  # back from a past, of which nothing is as it is now
+    if moved:
+        since, asked = 0, replace(asked, log=True)
+    with kept.lock:
+        run = read_run(run_id, kept.run)
+        if run.ended:  # from here on, what its workflow says of retries is shown
+            run = read_run(run_id)
+        kept.run = run
+        if (rev, since) == (run.rev, run.last_seq) and not (asked.wants or moved):
+            return None
+        kept.catch_up(run.rev, run.reset_rev)
+        events, seq, swap = _new_events(run_id, since, run.last_seq, asked)
+        if rev < run.reset_rev or rev > run.rev or since > run.last_seq:
+            return _everything(run, asked), 0
+        scene = Scene(run, kept)
+        stood = kept.stands_since(run, scene.gaps)
+        drawn = board.window(scene, asked, rev=rev, drawn_on=drawn_on)
+        opened = kept.outline.get(asked.task)
+        graph = graph_of_run(scene) if asked.as_graph else None
+    everything = moved or run.ended or rev < stood
+    parts = _regions(scene, asked, everything=everything) if moved or rev < run.rev else []
+    parts += _place_in_time(scene, run, asked) if moved else []
+    parts += _drawn(drawn, graph)
+    if events or swap == "innerHTML":
+        parts.append(_partial("#log", swap, "".join(map(event_row, events))))
+    parts.append(_partial("#sync", "outerHTML", sync(scene, drawn, seq, run.rev, opened)))
+    return "".join(parts), max(0, run.last_seq - since)
+
+
+def _past_changes(run: Run, since: int, rev: int, drawn_on: str, asked: Asked) -> tuple[str, int] | None:
+    """The same of a page that shows a past, or is about to. What comes meanwhile it is told in numbers only.
+
+    `run`: as it is stored.
+    """
+    assert asked.at is not None
+    moved = asked.at != asked.shows or rev < run.reset_rev
+    if (rev, since) == (run.rev, asked.at) and not (asked.wants or moved):
         return None
-    changed, reached = _changed_tasks(run_id, rev, place[0])
-    events = list(Event.objects.heads().after(run_id, since, BATCH))
-    run = read_run(run_id)
-    if rev < run.reset_rev or rev > run.rev or since > run.last_seq:
-        return _everything(run), 0
-    gaps, axis = gaps_of(run), axis_of(run)
-    if drawn_on != ground(axis, gaps):
-        changed += _drawn_before(run_id, rev, every=bool(gaps))
-    new = sorted((task for task in changed if task.added_rev > rev), key=lambda task: task.position)
-    facts = facts_of(run, gaps)
-    parts = [
-        _partial("#run-head", "outerMorph", region("head", run, **facts)),
-        _partial("#progress", "outerMorph", region("progress", run, **facts)),
-        _partial("#banners", "outerMorph", region("banners", run, **facts)),
-        _partial("#failure", "outerMorph", region("failure", run, failure=failure_of(run))),
+    scene = Past(run, asked.at)
+    drawn = board.window(scene, asked, rev=asked.at, drawn_on="" if moved else drawn_on)
+    parts = _regions(scene, asked, everything=True) if moved else []
+    if not moved and rev < run.rev:  # its retry is told in a past, too
+        parts.append(_partial("#banners", "outerMorph", region("banners", scene.run, **facts_of(scene))))
+    parts += _place_in_time(scene, run, asked)
+    parts += _drawn(drawn, graph_of_run(scene) if asked.as_graph else None)
+    if moved or since != asked.at:
+        events = list(scene.events.order_by("-seq")[:LOG_FIRST])[::-1]
+        parts.append(_partial("#log", "innerHTML", "".join(map(event_row, events))))
+    opened = scene.kept.outline.get(asked.task)
+    parts.append(_partial("#sync", "outerHTML", sync(scene, drawn, asked.at, run.rev, opened)))
+    return "".join(parts), BATCH  # paced as if it were hot: nobody can read more a second
+
+
+def _place_in_time(scene: Scene, stored: Run, asked: Asked) -> list[SafeString]:
+    told = travelled(scene, stored, asked)
+    return [
+        _partial("#past", "outerMorph", region("past", scene.run, **told)),
+        _partial("#travel-where", "outerMorph", region("where", scene.run, **told)),
     ]
-    if new:
-        parts.append(_partial("#rows", "beforeend", "".join(task_row(task, run, axis, gaps) for task in new)))
-    parts += [
-        _partial(f"#task-{task.pk}", "outerMorph", task_row(task, run, axis, gaps))
-        for task in changed
-        if task.added_rev <= rev
-    ]
-    if events:
-        parts.append(_partial("#log", "beforeend", "".join(map(event_row, events))))
-    seq = events[-1].seq if events else since
-    parts.append(_partial("#sync", "outerHTML", sync(seq, reached, ground(axis, gaps))))
-    return "".join(parts), len(events)
 
 
-def _changed_tasks(run_id: int, rev: int, known: int) -> tuple[list[Task], int]:
-    """The tasks that changed after `rev`, at most about BATCH, and the rev up to which these are all.
+def _drawn(drawn: Window, graph: SafeString | None) -> list[SafeString]:
+    rows = _partial("#rows-in", "innerHTML", format_html("<ol{}>{}</ol>", drawn.attributes, drawn.rows))
+    return [rows] if graph is None else [rows, _partial("#graph-in", "innerHTML", graph)]
 
-    `known`: a rev that the run had before this reads.
+
+def _new_events(run_id: int, since: int, last: int, asked: Asked) -> tuple[list[Event], int, str]:
+    """What the log lacks, up to which event it is then whole, and how it is put in.
+
+    A page that is far behind gets the end of the log anew; the rest it fetches when its reader scrolls there. One that
+    does not show the end gets nothing but the number of the last event.
     """
-    rows = Task.objects.filter(run_id=run_id, rev__gt=rev, position__lt=TASKS_MOST)
-    changed = list(rows.order_by("rev", "position")[: BATCH + 1])
-    if len(changed) <= BATCH:
-        return changed, max([known, *(task.rev for task in changed)])
-    cut = changed[BATCH].rev  # up to a whole rev, so that the next batch begins where this one ends
-    whole = [task for task in changed if task.rev < cut]
-    if whole:
-        return whole, whole[-1].rev
-    every = list(rows.order_by("rev", "position"))  # one write changed more than a batch; a page's rows at most
-    return every, max([known, *(task.rev for task in every)])
+    if not asked.log:
+        return [], max(since, last), "beforeend"
+    fresh = since == 0 or last - since > BATCH
+    start = max(since, last - LOG_FIRST) if fresh else since
+    events = _heads(run_id, start)
+    return events, events[-1].seq if events else since, "innerHTML" if fresh else "beforeend"
 
 
-def _drawn_before(run_id: int, rev: int, *, every: bool) -> list[Task]:
-    """The page's rows that have not changed after `rev`; unless `every` is wanted, those alone that have a bar."""
-    rows = Task.objects.filter(run_id=run_id, rev__lte=rev, position__lt=TASKS_MOST).order_by("position")
-    return [task for task in rows if every or task.attempts]
+def _regions(scene: Scene, asked: Asked, *, everything: bool) -> list[SafeString]:
+    """Those that move with every event, or all."""
+    run, facts = scene.run, facts_of(scene)
+    parts = {
+        "#progress": region("progress", run, **facts),
+        "#state-chips": region("chips", run, **toolbar_of(run, asked)),
+    }
+    if not everything:
+        parts["#steps"] = region("steps", run, **facts)
+    else:
+        parts["#run-head"] = region("head", run, **facts)
+        parts["#banners"] = region("banners", run, **facts)
+        parts["#no-tasks"] = region("no_tasks", run, **facts)
+        parts["#no-events"] = region("no_events", run, **facts)
+        parts["#failure"] = region("failure", run, failure=failure_of(scene))
+        parts["#io"] = region("io", run, io=io_of(run))
+    return [_partial(target, "outerMorph", html) for target, html in parts.items()]
 
 
-def _everything(run: Run) -> str:
-    return _partial("#run", "innerHTML", body(run)) + _partial("#sync", "outerHTML", place_of(run))
+def _everything(run: Run, asked: Asked) -> str:
+    scene = scene_of(run, asked)
+    html, here = body(run, asked, scene)
+    where = _partial("#travel-where", "outerMorph", region("where", run, **travelled(scene, run, asked)))
+    return _partial("#run", "innerHTML", html) + where + _partial("#sync", "outerHTML", here)
 
 
-def list_changes(revs: dict[int, int], newest: int, told: int) -> tuple[str, int] | None:
-    """Rows of the runs list that changed, and how many runs are newer than the page; None when nothing did.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a page of the runs list has, as it says itself."""
 
-    `told`: the newest run that the page was told of. Returned again with the message.
+    revs: tuple[tuple[int, int], ...]  # (run, rev) of its rows
+    query: str = ""  # its filters, as they stand in its address
+    floor: str = ""  # the place of its last row where older runs fit as well; what is new to it stands above
+    fresh: str = "0"  # how many new runs it offers
+    counts: bool = True  # it is the first page, which new runs belong on
+
+
+def list_sync(page: Listed) -> SafeString:
+    """The acknowledgement of such a page."""
+    return format_html(
+        '<span id="list-sync"><input type="hidden" name="revs" value="{}"><input type="hidden" name="query" value="{}">'
+        '<input type="hidden" name="floor" value="{}"><input type="hidden" name="fresh" value="{}">'
+        '<input type="hidden" name="counts" value="{}"></span>',
+        ",".join(f"{run_id}:{rev}" for run_id, rev in page.revs),
+        page.query,
+        page.floor,
+        page.fresh,
+        "yes" if page.counts else "no",
+    )
+
+
+def list_changes(page: Listed, filters: Filters | None) -> str | None:
+    """The rows of this page that changed, and how many runs fit its filters now that it does not show; None when it
+    lacks nothing. `filters`: those of its query; None where new runs are not to be counted now.
     """
+    revs = dict(page.revs)
     runs = [run for run in Run.objects.listed().filter(pk__in=revs) if run.rev > revs[run.pk]]
-    fresh = list(Run.objects.filter(pk__gt=newest).order_by("-pk").values_list("pk", flat=True)[:100])
-    latest = fresh[0] if fresh else newest
-    if not runs and latest <= max(told, newest):
+    fresh = page.fresh if filters is None else _fresh(revs, filters, place_in(page.floor))
+    if not runs and fresh == page.fresh:
         return None
-    rows = "".join(
-        _partial(f"#run-{run.pk}", "outerMorph", render_to_string("runs/_run_row.html", {"run": run})) for run in runs
-    )
-    now = {**revs, **{run.pk: run.rev for run in runs}}
-    count = format_html(
-        '<span id="list-sync"><input type="hidden" name="newest" value="{}">'
-        '<input type="hidden" name="revs" value="{}">'
-        '<data id="fresh" value="{}"></data></span>',
-        newest,
-        ",".join(f"{run_id}:{rev}" for run_id, rev in now.items()),
-        f"{len(fresh)}{'+' if len(fresh) == 100 else ''}",
-    )
-    return rows + _partial("#list-sync", "outerHTML", count), latest
+    rows = "".join(_partial(f"#run-{run.pk}", "outerMorph", run_row(run)) for run in runs)
+    now = revs | {run.pk: run.rev for run in runs}
+    return rows + _partial("#list-sync", "outerHTML", list_sync(replace(page, revs=tuple(now.items()), fresh=fresh)))
+
+
+def _fresh(shown: Collection[int], filters: Filters, floor: Place | None) -> str:
+    """`100+` where there are more. A run that fits only now, as one that has just failed, is new to a page, too."""
+    found = listing.places(filters, MOST_FRESH + len(shown), after=floor)
+    count = sum(place.run_id not in shown for place in found)
+    return f"{MOST_FRESH}+" if count >= MOST_FRESH else str(count)

@@ -3,9 +3,10 @@
 import json
 import time
 
+import msgspec
 from django.contrib import messages
 from django.core.exceptions import BadRequest
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -14,11 +15,16 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.access import role_required
 from accounts.models import Role, User
 from runs import actions
-from runs.models import Event, Run
+from runs.core.outline import Fold
+from runs.history import MOST_EVENTS
+from runs.models import Event, Launch, Run
+from runs.templatetags.rows import time_tag
+from runs.web import in_and_out
 from runs.web import render as regions
 from runs.web.json_tree import tree
+from runs.web.view import Asked, farthest, number
 
-EARLIER = 200  # log rows that one click on "earlier" brings
+MOST_TIMES = 2000  # of events that are told at once
 
 
 def _run(run_id: int) -> Run:
@@ -33,7 +39,11 @@ def _run(run_id: int) -> Run:
 def run(request: HttpRequest, run_id: int) -> HttpResponse:
     """The whole page, at the `seq` and `rev` that its socket goes on from."""
     found = _run(run_id)
-    task_key = request.GET.get("task", "")[:300]
+    asked = Asked.of_page(request.GET)
+    scene = regions.scene_of(found, asked)
+    body, sync = regions.body(found, asked, scene)
+    if request.GET.get("at") and scene.at is None:
+        messages.warning(request, _misplaced(request.GET["at"], found))
     user = request.user
     assert isinstance(user, User)
     return render(
@@ -41,8 +51,12 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
         "runs/run.html",
         {
             "run": found,
-            "body": SafeString(regions.body(found, task_key)),
-            "sync": regions.place_of(found),
+            "body": SafeString(body),  # nosec B703  # rendered by a template
+            "sync": sync,
+            "asked": asked,
+            "then": scene.run,
+            "most_events": MOST_EVENTS,
+            **regions.travelled(scene, found, asked),
             "icons": ("waiting", "running", "succeeded", "failed", "lost", "stopped"),
             "now": f"{time.time():.3f}",
             "may_operate": user.may(Role.OPERATOR),
@@ -52,22 +66,74 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
     )
 
 
+def _misplaced(at: str, run: Run) -> str:
+    """Why this is no past of the run."""
+    last = farthest(run.last_seq)
+    if number(at) is not None and last < run.last_seq:
+        why = f"Only the first {last} events of a run can be gone back to."
+    elif number(at) is not None:
+        why = f"This run has no event {number(at)}: it has {run.last_seq}."
+    else:
+        why = f"“{at[:40]}” is not the number of an event, from 0 to {last}."
+    return f"{why} You see the run as it is now."
+
+
 @require_safe
 @role_required(Role.VIEWER)
 def task(request: HttpRequest, run_id: int) -> HttpResponse:
-    """The drawer's content for `?key=`."""
-    return HttpResponse(regions.drawer(_run(run_id), request.GET.get("key", "")[:300]))
+    """The drawer's content for `?key=`, of the past `?at=`."""
+    scene = regions.scene_of(_run(run_id), Asked.of_page(request.GET))
+    return HttpResponse(regions.drawer(scene, request.GET.get("key", "")[:300].replace("\0", "")))
 
 
 @require_safe
 @role_required(Role.VIEWER)
 def events(request: HttpRequest, run_id: int) -> HttpResponse:
-    """Log rows before `?before=`, oldest first."""
-    before = request.GET.get("before", "")
-    if not (before.isascii() and before.isdigit()):
-        raise BadRequest("`before` is the number of an event.")
-    rows = list(_run(run_id).events.filter(seq__lt=int(before)).order_by("-seq").defer("payload")[:EARLIER])
-    return HttpResponse("".join(map(regions.event_row, reversed(rows))))
+    """A window of log rows, from the event of number `?first=` on, and up to `?at=`."""
+    first = number(request.GET.get("first"))
+    if first is None:
+        raise BadRequest("`first` is the number of an event.")
+    found, asked = _run(run_id), Asked.of_page(request.GET)
+    last = found.last_seq if asked.at is None else asked.at
+    rows = Event.objects.heads().after(found.pk, first - 1, max(0, min(regions.LOG_FIRST, last - first + 1)))
+    return HttpResponse("".join(map(regions.event_row, rows)))
+
+
+@require_safe
+@role_required(Role.VIEWER)
+def times(request: HttpRequest, run_id: int) -> JsonResponse:
+    """When the events after the one of number `?after=` were, for who plays them: {times: [epoch seconds]}."""
+    after = number(request.GET.get("after"))
+    if after is None:
+        raise BadRequest("`after` is the number of an event, or 0.")
+    events = Event.objects.after(_run(run_id).pk, after, MOST_TIMES).only("run_id", "seq", "timestamp", "received_at")
+    return JsonResponse({"times": [regions.event_time(event) for event in events]})
+
+
+@require_safe
+@role_required(Role.VIEWER)
+def place(request: HttpRequest, run_id: int) -> JsonResponse:
+    """Which row of this view holds the task of `?key=`, or is the next failed one below the row `?after=`.
+
+    {line: a row's number or null, open: the name of the fold that is to be opened first, or null}
+    """
+    asked = Asked.of_page(request.GET)
+    scene = regions.scene_of(_run(run_id), asked)
+    scene.catch_up()
+    outline = scene.kept.outline
+    arranged = outline.arrange(asked.view)
+    key = request.GET.get("key", "")[:300]
+    if not key:
+        after = request.GET.get("after", "")
+        return JsonResponse(
+            {"line": arranged.next_trouble(int(after) if number(after) is not None else -1), "open": None}
+        )
+    line = arranged.line_of(key)
+    found = arranged.lines[line] if line is not None else None
+    if not isinstance(found, Fold):
+        return JsonResponse({"line": line, "open": None})
+    opened = outline.arrange(msgspec.structs.replace(asked.view, opened=asked.view.opened | {found.name}))
+    return JsonResponse({"line": opened.line_of(key), "open": found.name})
 
 
 @require_safe
@@ -82,12 +148,32 @@ def event(request: HttpRequest, run_id: int, seq: int) -> HttpResponse:
             '<span class="muted">{} bytes</span> '
             '<button type="button" class="small" data-copy="{}">Copy JSON</button></p>{}',
             found.event_type,
-            regions.time_tag(found.received_at, "clock"),
+            time_tag(found.received_at, "clock"),
             size,
             found.payload,
             tree(json.loads(found.payload)),
         )
     )
+
+
+@require_safe
+@role_required(Role.VIEWER)
+def run_input(request: HttpRequest, run_id: int) -> HttpResponse:
+    """What the run was launched with, as a tree."""
+    try:
+        return HttpResponse(in_and_out.whole(in_and_out.input_of(_run(run_id))))
+    except Launch.DoesNotExist:
+        raise Http404(f"The input of run {run_id} is not known.") from None
+
+
+@require_safe
+@role_required(Role.VIEWER)
+def run_output(request: HttpRequest, run_id: int) -> HttpResponse:
+    """What the run ended with, as a tree."""
+    try:
+        return HttpResponse(in_and_out.whole(in_and_out.output_of(_run(run_id))))
+    except Event.DoesNotExist:
+        raise Http404(f"Run {run_id} has no output.") from None
 
 
 @require_safe

@@ -1,5 +1,5 @@
-// The definition's editor: shows the line, goes to the line of a mistake, formats at a press. Tab keeps leaving the
-// field, so that the keyboard is not caught in it.
+// The definition's editor: shows the line, goes to the line of a mistake or of a task in the graph, formats at a press.
+// Tab keeps leaving the field, so that the keyboard is not caught in it.
 (() => {
   const area = document.getElementById("id_definition");
   const place = document.getElementById("editor-place");
@@ -20,13 +20,13 @@
     const height = parseFloat(getComputedStyle(area).lineHeight);
     area.scrollTop = Math.max(0, (line - 4) * height);
   }
-  for (const link of document.querySelectorAll("a[data-line]")) {
-    link.addEventListener("click", (event) => {
-      event.preventDefault();
-      area.scrollIntoView({ block: "nearest" });
-      goTo(Number(link.dataset.line));
-    });
-  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-line]");
+    if (!link) return;
+    event.preventDefault();
+    area.scrollIntoView({ block: "nearest" });
+    goTo(Number(link.dataset.line));
+  });
 
   format.hidden = false;
   format.addEventListener("click", () => {
@@ -34,6 +34,7 @@
     if (/(^|[^\w."])-?\d{16,}/.test(area.value)) return window.stepline?.toast("Holds integers that a browser cannot keep; format it elsewhere");
     try {
       area.value = JSON.stringify(JSON.parse(area.value), null, 2);
+      area.dispatchEvent(new Event("input", { bubbles: true }));
     } catch (error) {
       window.stepline?.toast(`Not JSON yet: ${error.message}`);
     }

@@ -14,7 +14,11 @@
     }
   };
 
+  // What has no default and is left empty is not sent, so it has no place in the JSON either.
+  const left = (field) => "optional" in field.dataset && field.value === "";
+
   function valueOf(field, before) {
+    if (field.tagName === "SELECT") return "json" in field.dataset ? parse(field.value) : field.value;
     if (field.type === "checkbox") return field.checked;
     if (secret(field)) return field.value === "" ? before : field.value;
     if (isJSON(field) || field.inputMode === "decimal") {
@@ -30,7 +34,11 @@
   function toJSON() {
     const all = parse(json.value) ?? {};
     if (!exact(json.value) || fields.some((field) => !secret(field) && exact(field.value) === false)) return;
-    for (const field of fields) all[field.dataset.input] = valueOf(field, all[field.dataset.input]);
+    for (const field of fields) {
+      const name = field.dataset.input;
+      if (left(field)) delete all[name];
+      else all[name] = valueOf(field, all[name]);
+    }
     json.value = JSON.stringify(all, null, 2);
   }
 
@@ -39,12 +47,21 @@
     if (all === undefined || all === null || typeof all !== "object" || !exact(json.value)) return;
     for (const field of fields) {
       const value = all[field.dataset.input];
-      if (value === undefined) continue;
-      if (field.type === "checkbox") field.checked = value === true;
+      if (value === undefined) {
+        if ("optional" in field.dataset) field.value = "";
+        continue;
+      }
+      if (field.tagName === "SELECT") choose(field, "json" in field.dataset ? JSON.stringify(value) : String(value));
+      else if (field.type === "checkbox") field.checked = value === true;
       else if (secret(field)) field.value = /^\[masked:[a-z-]+#[0-9a-f]+\]$/.test(value) ? "" : value;
       else if (isJSON(field)) field.value = JSON.stringify(value, null, 2);
       else field.value = value === null ? "" : typeof value === "object" ? JSON.stringify(value) : String(value);
     }
+  }
+
+  // A value that the list does not have leaves the choice as it is.
+  function choose(field, code) {
+    if ([...field.options].some((option) => option.value === code)) field.value = code;
   }
 
   form.addEventListener("change", (event) => {
@@ -63,7 +80,7 @@
   const remember = () => {
     const here = new URL(location.href);
     const kept = ["workflow", "flow", "upstream"].filter((name) => here.searchParams.has(name)).map((name) => [name, here.searchParams.get(name)]);
-    const typed = fields.filter((field) => !secret(field)).map((field) => [field.name, field.type === "checkbox" ? String(field.checked) : field.value]);
+    const typed = fields.filter((field) => !secret(field) && !left(field)).map((field) => [field.name, field.type === "checkbox" ? String(field.checked) : field.value]);
     here.search = new URLSearchParams([...kept, ...typed]);
     link.dataset.copy = here.href;
   };

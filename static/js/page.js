@@ -1,4 +1,4 @@
-// What every signed-in page has: copy buttons, times in the reader's zone, ticking durations, short messages.
+// What every signed-in page has: copy buttons, times in the reader's zone, ticking durations, short messages, keys.
 (() => {
   const two = (n) => String(n).padStart(2, "0");
 
@@ -46,6 +46,13 @@
       const text = duration(now() - Number(span.dataset.since), true);
       if (span.textContent !== text) span.textContent = text;
     }
+    // <… data-ends><b data-until="epoch seconds"> counts down; what it is part of goes when it is over.
+    for (const span of document.querySelectorAll("[data-until]")) {
+      const left = Number(span.dataset.until) - now();
+      const text = duration(Math.ceil(left), true);
+      if (span.textContent !== text) span.textContent = text;
+      if (left <= 0) span.closest("[data-ends]").hidden = true;
+    }
   }
 
   document.addEventListener("click", async (event) => {
@@ -63,9 +70,53 @@
     }
   });
 
+  // --- keys: what is listed is what works, because both come from here ---------------------------------------------
+
+  const TYPED = 'textarea, select, [contenteditable], input:not([type="range"], [type="checkbox"], [type="radio"])';
+  const NAMES = { ArrowUp: "↑", ArrowDown: "↓", Escape: "Esc" };
+  const shortcuts = [];
+
+  // `keys`: any of which does it; `words`: for the list of keys; `when`: whether it means this, else it goes further.
+  const shortcut = (keys, words, act, when = () => true) => shortcuts.push({ keys, words, act, when });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.defaultPrevented) return;
+    if (event.target.closest(TYPED) || document.querySelector("dialog[open]")) return;
+    const found = shortcuts.find(({ keys, when }) => keys.includes(event.key) && when(event));
+    if (!found) return;
+    event.preventDefault();
+    found.act(event);
+  });
+
+  function showKeys() {
+    const sheet = document.getElementById("keys");
+    const list = document.createElement("dl");
+    const lines = shortcuts.map(({ keys, words }) => {
+      const line = document.createElement("div");
+      const [name, what] = [document.createElement("dt"), document.createElement("dd")];
+      for (const key of keys) {
+        const cap = document.createElement("kbd");
+        cap.textContent = NAMES[key] || key;
+        name.append(cap);
+      }
+      what.textContent = words;
+      line.append(name, what);
+      return line;
+    });
+    list.append(...lines);
+    sheet.querySelector("dl")?.remove();
+    sheet.append(list);
+    sheet.showModal();
+  }
+
+  document.getElementById("show-keys").addEventListener("click", showKeys);
+  shortcut(["?"], "Show these keys", showKeys);
+
+  // On a narrow screen the pages' links scroll sideways: the one of this page is in sight.
+  document.querySelector("header.site nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   document.addEventListener("htmx:after:swap", () => localise(document));
   localise(document);
   tick();
   setInterval(tick, 500);
-  window.stepline = { now, duration, toast, localise };
+  window.stepline = { now, duration, toast, localise, shortcut };
 })();

@@ -21,7 +21,8 @@
 
   async function fetched(key) {
     const run = document.getElementById("run").dataset.run;
-    const answer = await fetch(`/runs/${run}/task/?key=${encodeURIComponent(key)}`).catch(() => null);
+    const asked = new URLSearchParams({ key, at: window.stepline.rows.at() });
+    const answer = await fetch(`/runs/${run}/task/?${asked}`).catch(() => null);
     return answer?.ok && !answer.redirected ? answer.text() : null;
   }
 
@@ -35,22 +36,37 @@
     drawer().hidden = false;
     document.getElementById("board").classList.add("with-drawer");
     history.replaceState(null, "", url(key));
+    window.stepline.rows.ask(); // the server tells when this task moves on
     mark(key);
     drawer().scrollTop = 0;
     window.stepline.localise(drawer());
-    if (reveal) row(key)?.scrollIntoView({ block: "center" });
+    if (reveal) reach(key);
     document.dispatchEvent(new Event("run:shown"));
   }
 
+  // Its row comes into sight, wherever it is: in another part of the list, or in a fold, which opens.
+  async function reach(key) {
+    const { rows, view, follow } = window.stepline;
+    const found = await rows.place({ key });
+    if (found?.line == null) return;
+    follow.set(false);
+    if (found.open !== null) view.openFold(found.open);
+    rows.go(found.line, false);
+  }
+
+  const wanted = () => current() || new URLSearchParams(location.search).get("task") || "";
+
   // The task has moved on since the drawer was drawn, or the whole page was drawn anew: what is open stays open.
   async function refresh() {
-    const key = current() || new URLSearchParams(location.search).get("task") || "";
+    const key = wanted();
     if (!key || fetching || document.hidden) return;
-    if (current() && Number(row(key)?.dataset.rev || 0) <= Number(head().dataset.rev)) return;
+    const { taskRev } = document.getElementById("sync").dataset; // a number, or @number in a past
+    const { rev } = head()?.dataset || {};
+    if (current() && (taskRev === rev || Number(taskRev) <= Number(rev))) return;
     fetching = true;
     try {
       const html = await fetched(key);
-      if (html === null || (current() && current() !== key)) return;
+      if (html === null || wanted() !== key) return;
       await htmx.swap({ target: "#drawer", swap: "innerMorph", text: html, transition: false });
       drawer().hidden = false;
       document.getElementById("board").classList.add("with-drawer");
@@ -59,6 +75,8 @@
     } finally {
       fetching = false;
     }
+    // What came meanwhile was passed over.
+    if (wanted() !== key || document.getElementById("sync").dataset.taskRev !== taskRev) refresh();
   }
 
   function close() {
@@ -75,12 +93,12 @@
 
   document.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-    const name = event.target.closest("#rows .t-name");
+    const name = event.target.closest("#rows a.t-name, #graph a.node");
     const jump = event.target.closest("[data-jump]");
     if (event.target.closest("#close-drawer")) close();
     else if (jump) open(jump.dataset.jump, true);
     else if (name) {
-      const key = name.parentElement.dataset.key;
+      const { key } = name.closest("[data-key]").dataset;
       if (key === current() && !drawer().hidden) close();
       else open(key, false);
     } else return;
@@ -107,18 +125,7 @@
     true,
   );
 
-  document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape") close();
-    if (!["ArrowDown", "ArrowUp", "j", "k", "n"].includes(event.key)) return;
-    const rows = [...document.querySelectorAll(`#rows > li${event.key === "n" ? ".s-failed" : ""}:not([hidden])`)];
-    if (!rows.length || (event.key.startsWith("Arrow") && !event.target.closest("#rows"))) return;
-    event.preventDefault();
-    const at = rows.findIndex((row) => row.contains(document.activeElement));
-    const step = event.key === "ArrowUp" || event.key === "k" ? -1 : 1;
-    const next = rows[Math.min(rows.length - 1, Math.max(0, at + step))] || rows[0];
-    (at === rows.length - 1 && event.key === "n" ? rows[0] : next).querySelector(".t-name").focus();
-  });
+  window.stepline.shortcut(["Escape"], "Close the task", close, () => !drawer().hidden);
 
   // What the reader has opened or closed stays so when its surroundings are drawn again.
   htmx.registerExtension("keep-open", {

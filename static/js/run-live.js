@@ -12,7 +12,7 @@
       if (word.textContent !== link.text) word.textContent = link.text;
     }
     const head = document.getElementById("run-head");
-    const moving = !("ended" in head.dataset);
+    const moving = !head.matches("[data-ended], [data-past]");
     const still = !moving || link.state !== "live" || !["live", "connecting", "waiting"].includes(head.dataset.upstream);
     document.body.toggleAttribute("data-still", still);
     const elapsed = head.querySelector("[data-since]");
@@ -24,7 +24,7 @@
     if (href && icon.getAttribute("href") !== href) icon.setAttribute("href", href);
     const stop = document.getElementById("stop-watching");
     if (stop) stop.hidden = !moving;
-    document.getElementById("no-tasks")?.toggleAttribute("hidden", !!document.querySelector("#rows > li"));
+    document.getElementById("no-tasks")?.toggleAttribute("hidden", document.getElementById("rows")?.dataset.tasks !== "0");
     document.getElementById("no-events")?.toggleAttribute("hidden", !!document.querySelector("#log > li"));
     document.dispatchEvent(new Event("run:shown"));
   }
@@ -52,16 +52,19 @@
     show();
   });
 
-  // Back to the list as it was left.
+  // Back to the list as it was left, and on to the run that stands beside this one there.
   try {
-    document.getElementById("back").href += sessionStorage.getItem("runs") || "";
+    const list = sessionStorage.getItem("runs") || "";
+    for (const id of ["back", "previous-run", "next-run"]) {
+      const link = document.getElementById(id);
+      if (link) link.href += list;
+    }
   } catch {
-    // Without storage the way back leads to the whole list.
+    // Without storage these lead through the whole list.
   }
-  document.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
-    const link = { "[": "previous-run", "]": "next-run" }[event.key];
-    if (link) document.getElementById(link)?.click();
-  });
+  for (const [key, id, words] of [["[", "previous-run", "The run before"], ["]", "next-run", "The run after"]]) {
+    const link = document.getElementById(id);
+    if (link) window.stepline.shortcut([key], words, () => link.click());
+  }
   show();
 })();

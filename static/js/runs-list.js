@@ -3,6 +3,7 @@
 (() => {
   const form = document.getElementById("filters");
   const clear = form.querySelector(".clear");
+  const keep = document.getElementById("save-view");
   form.querySelector(".apply").hidden = true;
   let wanted = null;
   let typing = 0;
@@ -33,7 +34,10 @@
     button.hidden = true;
     if (step && url !== location.href) history.pushState(null, "", url);
     clear.hidden = !new URL(url).search;
+    keep.elements.query.value = document.getElementById("runs-table").dataset.query;
+    keep.hidden = !keep.elements.query.value;
     window.stepline?.localise(document);
+    document.dispatchEvent(new Event("runs:drawn"));
     remember();
     acknowledge();
   }
@@ -44,21 +48,20 @@
   const button = document.getElementById("new-runs");
 
   function acknowledge() {
+    const { query, floor, firstPage } = document.getElementById("runs-table").dataset;
     const rows = [...document.querySelectorAll("#runs-rows > tr")];
-    ack.elements.newest.value = document.getElementById("runs-table").dataset.newest;
-    ack.elements.revs.value = rows.map((row) => `${row.dataset.run}:${row.dataset.rev}`).join(",");
-    document.getElementById("fresh").value = "0";
+    const said = { revs: rows.map((row) => `${row.dataset.run}:${row.dataset.rev}`).join(","), query, floor, fresh: "0", counts: firstPage };
+    for (const [name, value] of Object.entries(said)) ack.elements[name].value = value;
     document.body.dispatchEvent(new Event("runs:shown"));
   }
 
   // Nothing is ever put in under the pointer: new runs wait behind a button.
   function announce() {
-    const { firstPage, filtered } = document.getElementById("runs-table").dataset;
-    const fresh = document.getElementById("fresh")?.value ?? "0";
-    button.hidden = fresh === "0" || firstPage !== "yes";
-    if (!button.hidden) button.textContent = filtered === "yes" ? "New runs came; look again" : fresh === "1" ? "1 new run" : `${fresh} new runs`;
+    const fresh = ack.elements.fresh.value;
+    button.hidden = fresh === "0";
+    if (!button.hidden) button.textContent = fresh === "1" ? "1 new run" : `${fresh} new runs`;
   }
-  new MutationObserver(announce).observe(ack, { childList: true, subtree: true, attributes: true });
+  new MutationObserver(announce).observe(ack, { childList: true, subtree: true });
   button.addEventListener("click", () => {
     scrollTo({ top: 0 });
     show(location.href, false);
@@ -87,13 +90,11 @@
     clearTimeout(typing);
     typing = setTimeout(() => show(address(), true), 300);
   });
+  const views = document.getElementById("views");
+  document.addEventListener("click", (event) => views.contains(event.target) || views.removeAttribute("open"));
+  views.addEventListener("keydown", (event) => event.key === "Escape" && views.removeAttribute("open"));
   addEventListener("popstate", () => location.reload());
   addEventListener("pageshow", (event) => event.persisted && location.reload());
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.target.closest("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    form.elements.q.focus();
-    form.elements.q.select();
-  });
+  window.stepline.shortcut(["/"], "Search the runs", () => { form.elements.q.focus(); form.elements.q.select(); });
   remember();
 })();

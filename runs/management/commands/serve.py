@@ -1,19 +1,28 @@
 """`serve`: daphne, and the worker in the same loop unless told otherwise."""
 
-from daphne.server import Server, twisted_loop  # first: it installs the asyncio reactor  # isort: skip
+from runs.management.serving import Server, twisted_loop  # first: it installs the asyncio reactor  # isort: skip
 
+import asyncio
 import fcntl
 from typing import IO, Any, cast
 
 from channels.routing import get_default_application
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 from django.utils.autoreload import run_with_reloader
 from twisted.internet import defer, reactor
 
 from accounts.signin import link_for_start
+from alerts.delivering import Deliverer
+from alerts.fanning import site as site_url
 from runs import catalogue, store
+from runs.web import limits
+from runs.web.live import MAX_INBOUND
 from runs.worker.supervisor import Supervisor
+from telemetry import senders
+
+MAX_MESSAGE = 32 * 1024 * 1024  # bytes: the page of a large run drawn anew, and the sandbox's largest frames
 
 
 class Command(BaseCommand):
@@ -46,9 +55,14 @@ class Command(BaseCommand):
         settings.HOST, settings.PORT = shown, port
         alone = not settings.DATABASE_URL
         lock = _lock() if alone else None
-        if alone and not options["no_worker"]:
-            store.forget_leases()
-        catalogue.ensure_defaults(settings.SANDBOX_URL or (f"{site}/sandbox" if settings.SANDBOX else ""))
+        try:
+            if alone and not options["no_worker"]:
+                store.forget_leases()
+            catalogue.ensure_defaults(settings.SANDBOX_URL or (f"{site}/sandbox" if settings.SANDBOX else ""))
+            link = link_for_start() if alone else ""
+        except OperationalError as error:
+            raise CommandError(f"The database cannot be written: {error}") from None
+        limits.install()
         escaped = host.replace(":", r"\:")
         server = Server(
             application=get_default_application(),
@@ -56,15 +70,17 @@ class Command(BaseCommand):
             signal_handlers=signal_handlers,
             server_name="stepline",
             websocket_timeout=-1,
+            websocket_max_frame_size=MAX_INBOUND,  # of what comes in
+            websocket_max_message_size=MAX_MESSAGE,  # of what goes out, too
             application_close_timeout=5,
         )
 
         def ready() -> None:
             if not options["no_worker"]:
-                _start_worker()
+                _start_worker(alone=alone)
             self.stdout.write(f"Stepline is at {site}/ (Ctrl-C stops it)")
             if alone:
-                self.stdout.write(f"Sign in once with: {site}{link_for_start()}")
+                self.stdout.write(f"Sign in once with: {site}{link}")
             self.stdout.flush()
 
         server.ready_callable = ready
@@ -88,13 +104,15 @@ def _lock() -> IO[str]:
     return lock
 
 
-def _start_worker() -> None:
+def _start_worker(*, alone: bool) -> None:
     """Run a worker on daphne's loop; the reactor's end waits until it has handed its runs over."""
-    supervisor = Supervisor()
-    working = twisted_loop.create_task(supervisor.run())
+    supervisor = Supervisor(alone=alone)
+    workers: list[Any] = [supervisor, Deliverer(supervisor.name), *senders(supervisor.name, site_url())]
+    working = [twisted_loop.create_task(one.run()) for one in workers]
 
     def stop() -> "defer.Deferred[Any]":
-        supervisor.stop()
-        return defer.Deferred.fromFuture(working)
+        for one in workers:
+            one.stop()
+        return defer.Deferred.fromFuture(asyncio.gather(*working))
 
     cast(Any, reactor).addSystemEventTrigger("before", "shutdown", stop)

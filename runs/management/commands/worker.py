@@ -1,4 +1,4 @@
-"""`worker`: follows runs in a process of its own; any number of them."""
+"""`worker`: follows runs, delivers alerts and sends traces in a process of its own; any number of them."""
 
 import asyncio
 import signal
@@ -7,7 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from alerts.delivering import Deliverer
+from alerts.fanning import site
 from runs.worker.supervisor import Supervisor
+from telemetry import senders
 
 
 class Command(BaseCommand):
@@ -29,6 +32,12 @@ class Command(BaseCommand):
 
 async def _work() -> None:
     supervisor = Supervisor()
+    working: list[Any] = [supervisor, Deliverer(supervisor.name), *senders(supervisor.name, site())]
+
+    def stop() -> None:
+        for one in working:
+            one.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
-    await supervisor.run()
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await asyncio.gather(*(one.run() for one in working))

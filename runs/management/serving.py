@@ -1,0 +1,100 @@
+"""daphne as `serve` runs it. Sending to a socket, and each part of a streamed answer, waits until the client has taken
+what was sent before, as other ASGI servers have it (daphne itself buffers without limit); and what ends a socket may
+say why.
+"""
+
+from daphne.server import Server as Daphne  # first: it installs the asyncio reactor  # isort: skip
+from daphne.server import twisted_loop  # isort: skip
+
+import asyncio
+from typing import Any
+
+from autobahn.websocket.types import ConnectionDeny
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+__all__ = ["Server", "twisted_loop"]
+
+# Seconds that a client has to answer a close: it may first have to read what was sent before it.
+CLOSE_SECONDS = 30.0
+CLOSE_STUCK_SECONDS = 1.0  # …when it takes nothing anyway
+LONGEST_REASON = 123  # bytes
+FIRST_OF_OURS, LAST_OF_OURS = 4400, 4499  # close codes that stand for the HTTP status of the last three digits
+
+
+@implementer(IPushProducer)
+class Brake:
+    """Twisted presses it while more than 64 KB wait for the client, and lets go when all of it has gone."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Event()
+        self.free.set()
+
+    def pauseProducing(self) -> None:  # Twisted's names
+        self.free.clear()
+
+    def resumeProducing(self) -> None:
+        self.free.set()
+
+    def stopProducing(self) -> None:
+        self.free.set()
+
+
+class Server(Daphne):  # type: ignore[misc]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._brakes: dict[Any, Brake] = {}  # by socket, and by request whose answer is streamed
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if "disconnected" in self.connections.get(protocol, {}):
+            return
+        if not isinstance(protocol, WebSocketProtocol):
+            await self._answer(protocol, message)
+            return
+        match message["type"]:
+            case "websocket.accept":
+                await super().handle_reply(protocol, message)
+                brake = self._brakes[protocol] = Brake()
+                protocol.unregisterProducer()  # the HTTP channel's, which has done its part
+                protocol.registerProducer(brake, True)
+            case "websocket.send":
+                await super().handle_reply(protocol, message)
+                if pressed := self._brakes.get(protocol):
+                    await pressed.free.wait()
+            case "websocket.close" if protocol in self.connections:
+                self._close(protocol, message.get("code"), message.get("reason") or "")
+            case _:
+                await super().handle_reply(protocol, message)
+
+    async def _answer(self, request: Any, message: dict[str, Any]) -> None:
+        there = request in self.connections and not request.finished and request.channel is not None
+        if there and message["type"] == "http.response.body":
+            if message.get("more_body") and request not in self._brakes:
+                brake = self._brakes[request] = Brake()
+                request.registerProducer(brake, True)
+            elif not message.get("more_body") and request in self._brakes:
+                request.unregisterProducer()
+        await super().handle_reply(request, message)
+        if pressed := self._brakes.get(request):
+            await pressed.free.wait()
+
+    def _close(self, protocol: Any, code: int | None, reason: str) -> None:
+        if protocol.state == protocol.STATE_CONNECTING:
+            ours = code is not None and FIRST_OF_OURS <= code <= LAST_OF_OURS
+            status = code - 4000 if code is not None and ours else 403
+            denial: Any = ConnectionDeny
+            protocol.handshake_deferred.errback(denial(code=status, reason=reason or "Access denied"))
+            del protocol.handshake_deferred
+            self.protocol_disconnected(protocol)
+            return
+        found = self._brakes.get(protocol)
+        taking = found is None or found.free.is_set()
+        protocol.closeHandshakeTimeout = CLOSE_SECONDS if taking else CLOSE_STUCK_SECONDS
+        # Not sendClose, which takes none of the protocol's own codes but 1000.
+        protocol.sendCloseFrame(code=1000 if code is None else code, reasonUtf8=reason.encode()[:LONGEST_REASON])
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        super().protocol_disconnected(protocol)
+        if brake := self._brakes.pop(protocol, None):
+            brake.stopProducing()
