@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from outgoing import http as outgoing
 from sandbox.definition import CONDITIONAL, ROUTER, Task
 
 API_CALL = "api_call"
@@ -100,7 +101,7 @@ async def call_api(resolved: dict[str, Any]) -> dict[str, Any]:
         body |= mapped
     try:
         async with (
-            httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=TIMEOUT_SECONDS) as client,
+            outgoing.client(TIMEOUT_SECONDS) as client,
             client.stream(
                 method,
                 url,
