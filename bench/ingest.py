@@ -1,116 +1,72 @@
-"""`ingest`: 20 runs that nobody watches, as fast as the source sends, one process, SQLite.
-
-The floor does the same work bare: a websockets client a run, msgspec, one executemany a batch, no framework.
-"""
+"""`ingest`: 20 runs that nobody watches, as fast as the source sends, one process, SQLite."""
 
 import asyncio
-import sqlite3
 import time
 from pathlib import Path
-from typing import Any
 
-import msgspec
-from websockets.asyncio.client import connect
-
-from bench.source import FLOW, source
+from bench.bare import Bare
+from bench.row import Row, median
+from bench.site import attach, check, until
+from bench.source import Source, Told, source
 
 RUNS = 20
 
 
-async def _floor(url: str, events: int, path: Path) -> float:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    database.executescript(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536; PRAGMA wal_autocheckpoint=4000;"
-        "CREATE TABLE event (run TEXT, seq INTEGER, type TEXT, payload TEXT, PRIMARY KEY (run, seq));"
-    )
-    decoder = msgspec.json.Decoder()
-    waiting: list[tuple[str, int, str, str]] = []
-    arrived, left = asyncio.Event(), RUNS
-
-    async def read(run: str) -> None:
-        nonlocal left
-        async with connect(f"{url}/ws/{FLOW}/{run}", compression=None, max_size=None, proxy=None) as socket:
-            for seq in range(1, events + 1):
-                frame = await socket.recv()
-                waiting.append((run, seq, decoder.decode(frame)["event_type"], str(frame)))
-                arrived.set()
-        left -= 1
-        arrived.set()
-
-    def write(rows: list[tuple[str, int, str, str]]) -> None:
-        database.execute("BEGIN IMMEDIATE")
-        database.executemany("INSERT INTO event VALUES (?, ?, ?, ?)", rows)
-        database.execute("COMMIT")
-
+async def floor(upstream: Source, names: list[str], events: int, path: Path) -> float:
+    """Seconds that a bare program takes for the same frames."""
+    program = Bare(path)
+    tasks = [asyncio.create_task(program.follow(upstream.url, name)) for name in names]
+    tasks.append(asyncio.create_task(program.write()))
+    await asyncio.to_thread(until, lambda: upstream.connected() == len(names), "all are connected")
     began = time.perf_counter()
-    readers = [asyncio.create_task(read(f"run-{n}")) for n in range(RUNS)]
-    while left or waiting:
-        await arrived.wait()
-        arrived.clear()
-        rows, waiting[:] = waiting[:], []
-        if rows:
-            await asyncio.to_thread(write, rows)
-    await asyncio.gather(*readers)
+    telling = asyncio.create_task(asyncio.to_thread(upstream.tell, Told(names, events)))
+    while sum(program.stored.values()) < len(names) * events:
+        await asyncio.sleep(0.005)
     took = time.perf_counter() - began
-    (count,) = database.execute("SELECT count(*) FROM event").fetchone()
-    assert count == RUNS * events, f"the floor stored {count} of {RUNS * events}"
-    database.close()
+    await telling
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    (count,) = program.database.execute("SELECT count(*) FROM event").fetchone()
+    assert count == len(names) * events, f"the floor stored {count}"
+    program.database.close()
     return took
 
 
-async def _product(url: str, events: int, label: str) -> float:
-    from runs import store
-    from runs.models import Run, Stream, Upstream
+async def product(upstream: Source, names: list[str], events: int) -> float:
+    """Seconds until the last event is durable, worker and database in this process."""
+    from runs.models import Run, Stream
     from runs.worker.db import on_thread
     from runs.worker.supervisor import Supervisor
 
-    def prepare() -> list[int]:
-        upstream = Upstream.objects.create(name=label, api_url="http://127.0.0.1:9", socket_url=url)
-        rows = [
-            store.create_run(
-                upstream=upstream, flow_name=FLOW, run_name=f"run-{n}", deadline_seconds=3600, user_id=None
-            )
-            for n in range(RUNS)
-        ]
-        return [run.pk for run in rows]
-
-    def all_stored(ids: list[int]) -> bool:
-        return Run.objects.filter(pk__in=ids, last_seq=events).count() == RUNS
-
-    def check(ids: list[int]) -> None:
-        assert Run.objects.filter(pk__in=ids, status="succeeded", last_seq=events, rejected_count=0).count() == RUNS
-        for run_id in ids:
-            assert store.rebuild(run_id) == [], f"run {run_id}: the fold differs from what is stored"
-
-    ids = await on_thread(prepare)
-    supervisor = Supervisor(label)
-    began = time.perf_counter()
+    ids = await on_thread(attach, upstream.url, names)
+    supervisor = Supervisor("bench")
     working = asyncio.create_task(supervisor.run())
-    while not await on_thread(all_stored, ids):
+    while await asyncio.to_thread(upstream.connected) < len(names):
+        await asyncio.sleep(0.05)
+    began = time.perf_counter()
+    telling = asyncio.create_task(asyncio.to_thread(upstream.tell, Told(names, events)))
+    while await on_thread(Run.objects.filter(pk__in=ids, last_seq=events).count) < len(names):
         await asyncio.sleep(0.02)
     took = time.perf_counter() - began
+    await telling
     while await on_thread(Stream.objects.filter(run_id__in=ids, active=True).exists):
         await asyncio.sleep(0.1)
     supervisor.stop()
     await working
-    await on_thread(check, ids)
+    await on_thread(check, ids, events)
     return took
 
 
-def measure(folder: Path, *, events: int = 1000, rounds: int = 3) -> dict[str, Any]:
-    """Events a second, medians of `rounds`; every round ends by counting the rows and folding them again."""
+def measure(folder: Path, *, full: bool, label: str = "ingest") -> list[Row]:
+    """Medians of the rounds; each ends by counting the rows and folding them again."""
+    events, rounds = (2500, 5) if full else (1000, 3)
     floors, products = [], []
-    with source(events) as url:
+    with source() as upstream:
         for n in range(rounds):
-            floors.append(RUNS * events / asyncio.run(_floor(url, events, folder / f"floor-{n}.sqlite3")))
-            products.append(RUNS * events / asyncio.run(_product(url, events, f"bench-{n}")))
-    floor, product = sorted(floors)[rounds // 2], sorted(products)[rounds // 2]
-    return {
-        "bench": "ingest",
-        "unit": "events/s, durable",
-        "stepline": round(product),
-        "floor": round(floor),
-        "ratio": round(product / floor, 3),
-        "reach": 12000,
-        "work": f"{RUNS} runs of {events} events",
-    }
+            bare = [f"floor-{n}-{run}" for run in range(RUNS)]
+            floors.append(RUNS * events / asyncio.run(floor(upstream, bare, events, folder / f"floor-{n}.sqlite3")))
+            ours = [f"{label}-{n}-{run}" for run in range(RUNS)]
+            products.append(RUNS * events / asyncio.run(product(upstream, ours, events)))
+    work = f"{RUNS} runs of {events} events; {rounds} rounds"
+    return [Row(label, "events/s, durable", median(products, 0), median(floors, 0), 12_000, work, more=True)]

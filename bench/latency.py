@@ -76,9 +76,7 @@ async def _product(count: int) -> list[float]:
         def prepare() -> list[int]:
             upstream = Upstream.objects.create(name="latency", api_url="http://127.0.0.1:9", socket_url=url)
             made = [
-                store.create_run(
-                    upstream=upstream, flow_name=FLOW, run_name=f"late-{n}", deadline_seconds=3600, user_id=None
-                )
+                store.create_run(upstream=upstream, flow_name=FLOW, run_name=f"late-{n}", user_id=None)
                 for n in range(RUNS)
             ]
             return [run.pk for run in made]
