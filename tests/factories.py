@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import time
 from typing import Any
 
 from accounts.models import Token, User
-from runs.models import Event, Gap, Rejected, Run, Task, Upstream, Workflow
+from runs import store
+from runs.models import Event, Gap, Rejected, Run, Stream, Task, Upstream, Worker, Workflow, WorkflowVersion
 
 START = 1_760_000_000.0  # epoch seconds at which made runs begin
 _numbers = itertools.count(1)
@@ -50,7 +52,7 @@ def make_definition(*names: str, flow_name: str = "Nightly") -> dict[str, Any]:
 
 
 def make_workflow(**fields: Any) -> Workflow:
-    """A stored workflow of three tasks; its sealed original holds the same definition."""
+    """A stored workflow of three tasks, of one version; its sealed original holds the same definition."""
     from runs import vault
 
     if "upstream" not in fields:
@@ -59,7 +61,11 @@ def make_workflow(**fields: Any) -> Workflow:
     fields.setdefault("definition", make_definition(flow_name=fields["flow_name"]))
     fields.setdefault("sealed", vault.seal(fields["definition"]))
     fields.setdefault("tasks_total", len(fields["definition"]["tasks"]))
-    return Workflow.objects.create(**fields)
+    workflow = Workflow.objects.create(**fields)
+    WorkflowVersion.objects.create(
+        workflow=workflow, number=workflow.version, definition=workflow.definition, sealed=workflow.sealed
+    )
+    return workflow
 
 
 def make_run(**fields: Any) -> Run:
@@ -71,7 +77,9 @@ def make_run(**fields: Any) -> Run:
     fields.setdefault("status", Run.Status.RUNNING)
     fields.setdefault("connection", Run.Connection.LIVE)
     fields.setdefault("started_at", START)
-    return Run.objects.create(**fields)
+    run = Run.objects.create(**fields)
+    store.write_text(run)
+    return run
 
 
 def make_task(run: Run, key: str = "", **fields: Any) -> Task:
@@ -127,3 +135,19 @@ def make_rejected(run: Run, **fields: Any) -> Rejected:
     run.rejected_count += rejected.count
     run.save(update_fields=["rejected_count"])
     return rejected
+
+
+def make_stream(run: Run, *, lease: float | None = 10.0, wait: float | None = None, **fields: Any) -> Stream:
+    """An active stream. `lease`: for how many seconds it is good (negative: expired). `wait`: of a retry, seconds."""
+    now = time.time()
+    fields.setdefault("owner", "" if lease is None else "worker-1")
+    fields.setdefault("epoch", 0 if lease is None else 1)
+    fields.setdefault("lease_until", None if lease is None else now + lease)
+    fields.setdefault("claim_after", None if wait is None else now + wait)
+    return Stream.objects.create(run=run, **fields)
+
+
+def make_worker(name: str = "worker-1", *, age: float = 1.0) -> Worker:
+    """A worker whose last beat is `age` seconds old."""
+    now = time.time()
+    return Worker.objects.create(name=name, started_at=now - 3600, beat_at=now - age)

@@ -121,10 +121,10 @@ def saying(*frames: str, then: Visit | None = None) -> Visit:
     return visit
 
 
-async def eventually[T](look: Callable[[], Awaitable[T]], seconds: float = 20.0) -> T:
-    """The first true value that `look` gives. Fails when it gives none in time."""
+async def eventually[T](look: Callable[[], Awaitable[T]], seconds: float = 20.0, pause: float = 0.02) -> T:
+    """The first true value that `look` gives, asked after each pause. Fails when it gives none in time."""
     ends = asyncio.get_running_loop().time() + seconds
     while not (found := await look()):
         assert asyncio.get_running_loop().time() < ends, f"not in {seconds} s: {look}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(pause)
     return found

@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def end_with_parent() -> None:
-    """For Popen's preexec_fn: the kernel kills this process when the one that started it ends."""
+    """For Popen's preexec_fn: the kernel kills this process when the thread that started it ends."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -62,7 +62,7 @@ class Server:
         self._log: IO[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers. Call it on the main thread: the kernel ends it with the one that did."""
         log = self.folder / "log"
         self._log = log.open("ab")
         process = subprocess.Popen(
@@ -126,11 +126,15 @@ class Redis(Server):
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def ask(self, command: str) -> str:
+        """The first line of what it answers to a command without arguments."""
+        return _redis(self.port, command)
+
 
 @contextmanager
 def private_postgres() -> Iterator[Postgres]:
     """A PostgreSQL server with an empty database. Raises NotInstalled."""
-    programs = _postgres_programs()
+    programs = postgres_programs()
     with _folder("postgres") as folder:
         user = _other_user() if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
         if user:
@@ -183,7 +187,8 @@ def private_redis() -> Iterator[Redis]:
             server.stop()
 
 
-def _postgres_programs() -> Path:
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs. Raises NotInstalled."""
     found = shutil.which("initdb")
     folders = [Path(found).parent] if found else []
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -220,6 +225,28 @@ def _folder(name: str) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def query(url: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """What a PostgreSQL database answers to one statement; `url` as for DATABASE_URL."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+        cursor = connection.execute(statement.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def followed(url: str) -> dict[int, set[int]]:
+    """Which runs the workers on this database follow, by the worker's process id; leases that ran out do not count."""
+    rows = query(
+        url,
+        "SELECT owner, run_id FROM runs_stream "
+        "WHERE active AND owner <> '' AND lease_until > EXTRACT(EPOCH FROM clock_timestamp())",
+    )
+    found: dict[int, set[int]] = {}
+    for owner, run_id in rows:
+        found.setdefault(int(owner.split(":")[1]), set()).add(run_id)
+    return found
+
+
 def _sql(port: int, statement: str) -> None:
     import psycopg
 
@@ -241,8 +268,12 @@ def _answers(port: int) -> bool:
 
 def _pongs(port: int) -> bool:
     try:
-        with socket.create_connection(("127.0.0.1", port), 1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
+        return _redis(port, "PING") == "+PONG"
     except OSError:
         return False
+
+
+def _redis(port: int, command: str) -> str:
+    with socket.create_connection(("127.0.0.1", port), 1) as connection:
+        connection.sendall(f"{command}\r\n".encode())
+        return connection.recv(200).decode().partition("\r\n")[0]

@@ -212,6 +212,13 @@ def test_what_is_nested_too_deeply_is_refused(upstream: Upstream, depth: int) ->
     assert not Run.objects.exists()
 
 
+def test_a_name_as_long_as_a_book_is_refused(upstream: Upstream) -> None:
+    with pytest.raises(actions.Refused, match="a name of more than 1,000 characters") as refused:
+        actions.launch(flow_name="F", definition=make_definition("a"), inputs={"x": [{"k" * 1001: [1, 2]}]})
+    assert places(refused) == ["inputs"]
+    actions.launch(flow_name="F", definition=make_definition("a"), inputs={"k" * 1000: [1, 2]})
+
+
 # --- masked values that come back ---------------------------------------------------------------------------------
 
 

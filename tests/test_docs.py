@@ -11,10 +11,14 @@ from django.apps import apps
 from django.core.management import find_commands, load_command_class
 from django.core.management.base import BaseCommand
 
+from api.health import CHECKS
+from api.metrics import METRICS
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text()
 COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text()
+OPERATIONS_PAGE = (ROOT / "docs" / "operations.md").read_text()
 NOT_SETTINGS = "## For make and the tests"  # the part of the page about variables that settings.py does not read
 
 
@@ -95,6 +99,18 @@ def test_no_setting_is_documented_that_is_not_read() -> None:
 
 def test_the_reader_of_settings_finds_those_that_are_known_to_be_there() -> None:
     assert {"DATA_DIR", "PORT", "SECRET_KEY", "DATABASE_URL"} <= variables_read()
+
+
+def test_every_metric_is_documented_with_its_labels_and_no_other_is() -> None:
+    rows = re.findall(r"^\| `(stepline_\w+)` \|([^|]*)\|", OPERATIONS_PAGE, re.MULTILINE)
+    documented = {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    assert documented == {name: labels for name, (_, _, labels) in METRICS.items()}
+    assert set(re.findall(r"stepline_\w+", OPERATIONS_PAGE)) == METRICS.keys()
+
+
+def test_every_check_of_readiness_is_documented() -> None:
+    table = OPERATIONS_PAGE.split("| check |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == CHECKS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

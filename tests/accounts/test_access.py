@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.test import RequestFactory
 
@@ -23,6 +24,7 @@ def visit(user: User | AnonymousUser, method: str = "get", **headers: str) -> Ht
     make: Callable[..., HttpRequest] = getattr(RequestFactory(), method)
     request = make("/launch/?flow=a b", headers=headers)
     request.user = user
+    request.session = SessionStore()
     return launching(request, 7)
 
 

@@ -1,13 +1,23 @@
 """Signing in with a password, with a one-time link, and out again."""
 
+import os
+import re
+import subprocess
+import sys
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.conf import global_settings as default_settings
+from django.conf import settings
+from django.contrib.auth.hashers import MD5PasswordHasher, PBKDF2PasswordHasher
+from django.contrib.sessions.models import Session
 from django.test import Client
+from django.urls import get_resolver
 from django.utils import timezone
 
 from accounts.models import SigninLink
-from tests.factories import make_user
+from tests.factories import make_run, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -135,3 +145,76 @@ def test_signing_out_is_a_post() -> None:
 def test_pages_of_the_sign_in_are_never_cached(client: Client) -> None:
     assert "no-store" in client.get("/sign-in/")["Cache-Control"]
     assert "no-store" in client.get("/sign-in/nonsense/")["Cache-Control"]
+
+
+def test_signing_in_again_gets_a_new_session_key_too(client: Client) -> None:
+    user = make_user()
+    client.get(f"/sign-in/{SigninLink.issue(user)}/")
+    first = client.session.session_key
+    client.get(f"/sign-in/{SigninLink.issue(user)}/")
+    assert client.session.session_key != first
+    assert not Session.objects.filter(pk=first).exists()
+
+
+def test_the_cookies_are_out_of_reach_of_scripts_and_of_other_sites(client: Client) -> None:
+    client.get("/sign-in/")
+    client.get(f"/sign-in/{SigninLink.issue(make_user())}/")
+    for name in ("stepline_session", "csrftoken"):
+        cookie = client.cookies[name]
+        assert (cookie["httponly"], cookie["samesite"], cookie["secure"]) == (True, "Lax", "")
+    assert client.cookies["stepline_session"]["max-age"] == 14 * 86_400
+
+
+def test_where_the_site_is_https_the_cookies_are_too() -> None:
+    code = "from django.conf import settings as s; print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE)"
+    for value, said in (("1", "True True"), ("0", "False False")):
+        done = subprocess.run(
+            [sys.executable, "manage.py", "shell", "--no-imports", "-c", code],
+            env=os.environ | {"HTTPS": value},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=True,
+        )
+        assert done.stdout.strip() == said
+
+
+def test_a_part_of_a_page_sends_the_csrf_token_in_its_header() -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.get(f"/sign-in/{SigninLink.issue(make_user('operator'))}/")
+    page = client.get("/").content.decode()
+    found = re.search(r"hx-headers:inherited='{\"X-CSRFToken\": \"(\w+)\"}'", page)
+    assert found
+    run = make_run()
+    path = f"/runs/{run.pk}/stop-watching/"
+    assert client.post(path).status_code == 403
+    assert client.post(path, headers={"X-CSRFToken": found[1][::-1]}).status_code == 403
+    assert client.post(path, headers={"X-CSRFToken": found[1]}).status_code in (200, 302)
+
+
+@pytest.mark.parametrize("username", ["ada", "nobody"])
+def test_a_name_that_exists_costs_as_much_work_as_one_that_does_not(
+    client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch, username: str
+) -> None:
+    """The time of an answer would tell which names exist."""
+    make_user(username="ada", password=PASSWORD)
+    hashed: list[str] = []
+    hasher = MD5PasswordHasher.encode
+    monkeypatch.setattr(MD5PasswordHasher, "encode", lambda *args: hashed.append("") or hasher(*args))
+    answer = client.post("/sign-in/", {"username": username, "password": "wrong"})
+    assert len(hashed) == 1
+    assert answer.status_code == 422
+
+
+def test_passwords_are_stored_as_slow_hashes() -> None:
+    assert default_settings.PASSWORD_HASHERS[0].endswith("PBKDF2PasswordHasher")
+    assert PBKDF2PasswordHasher.iterations >= 1_000_000
+
+
+def test_no_route_of_a_provider_exists_when_none_is_configured(client: Client) -> None:
+    assert not settings.OIDC_ISSUER
+    assert not [app for app in settings.INSTALLED_APPS if app.startswith("allauth")]
+    names = [name for name in get_resolver().reverse_dict if isinstance(name, str)]
+    assert not [name for name in names if "oidc" in name or "openid" in name or "socialaccount" in name]
+    assert client.get("/sign-in/provider/callback/").status_code == 404
+    assert client.get("/sign-in/provider/").status_code == 410, "a link that was never made"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.http import HttpResponse
 
-from runs import vault
+from runs import catalogue, vault
 from runs.models import Run, Upstream, Workflow
 from tests.api.conftest import Caller, problem
 from tests.factories import make_definition, make_run, make_upstream, make_workflow
@@ -141,7 +141,9 @@ def test_what_is_not_there_cannot_be_changed(operator: Caller, path: str) -> Non
 # --- workflows ----------------------------------------------------------------------------------------------------
 
 WORKFLOW_FIELDS = ["created_at", "definition", "description", "flow_name", "id", "tasks_total", "updated_at"]
-WORKFLOW_FIELDS += ["upstream", "url"]
+WORKFLOW_FIELDS += ["upstream", "url", "deadline_seconds", "retry_limit", "retry_on", "retry_pause"]
+WORKFLOW_FIELDS += ["input_schema", "version"]
+WORKFLOW_FIELDS.sort()
 
 
 def test_a_workflow_is_stored_read_replaced_and_deleted(operator: Caller) -> None:
@@ -154,8 +156,139 @@ def test_a_workflow_is_stored_read_replaced_and_deleted(operator: Caller) -> Non
 
     changed = made(operator.send("PUT", path, {**body, "definition": make_definition("only")}), 200)
     assert (changed["id"], changed["tasks_total"], changed["flow_name"]) == (found["id"], 1, "Nightly / 1")
+    assert (found["version"], changed["version"]) == (1, 2)
     assert operator.send("DELETE", path).status_code == 204
     problem(operator.get(path), 404, "not-found")
+
+
+def test_a_schema_beside_the_definition_becomes_part_of_it_and_checks_what_is_launched(
+    operator: Caller, sandbox: Upstream
+) -> None:
+    schema = {"required": ["city"], "properties": {"city": {"type": "string"}, "level": {"default": 3}}}
+    body = {"flow_name": "Checked", "definition": make_definition(), "input_schema": schema}
+    found = made(operator.post("/workflows", body))
+    assert found["input_schema"] == found["definition"]["input_schema"] == schema
+    document = problem(operator.post("/runs", {"flow_name": "Checked", "inputs": {"city": 7}}), 422, "refused")
+    assert document["errors"] == [{"place": "inputs.city", "task": None, "message": "This must be a text."}]
+    run = made(operator.post("/runs", {"flow_name": "Checked", "inputs": {"city": "Oslo"}}))
+    assert run["workflow_version"] == 1
+    launch = Run.objects.get(pk=run["id"]).launch
+    assert launch.inputs == {"level": 3, "query": "x", "city": "Oslo"}
+    problem(operator.post(f"/runs/{run['id']}/retry", {"inputs": {"city": None}}), 422, "refused")
+    assert made(operator.post(f"/runs/{run['id']}/retry", {"inputs": {"city": "Bergen"}}))["workflow_version"] == 1
+
+    plain = made(operator.send("PUT", f"/workflows/{found['id']}", {**body, "input_schema": None}), 200)
+    assert (plain["input_schema"], plain["version"]) == (None, 2)
+
+
+def test_a_schema_that_is_none_is_refused_at_its_place(operator: Caller, sandbox: Upstream) -> None:
+    body = {"definition": make_definition(), "input_schema": {"properties": {"a": {"type": "text"}}}}
+    document = problem(operator.post("/workflows", body), 422, "refused")
+    assert [one["place"] for one in document["errors"]] == ["input_schema.properties.a.type"]
+
+
+SECRET = "sk-" + "live-0123456789abcdefghij"
+
+
+def test_secrets_of_a_schema_come_back_by_no_mistake(operator: Caller, sandbox: Upstream) -> None:
+    texts = {"default": SECRET, "enum": [SECRET], "const": SECRET, "pattern": SECRET, "description": SECRET}
+    schema = {
+        "additionalProperties": False,
+        "properties": {"query": texts, SECRET: texts, "password": {"default": "p4ss"}},
+    }
+    body = {"flow_name": "Checked", "definition": make_definition() | {"default_inputs": {SECRET: 1}}}
+    found = operator.post("/workflows", body | {"input_schema": schema})
+    saved = made(found)
+    refused = operator.post("/runs", {"flow_name": "Checked", "inputs": {"query": "x", f"a {SECRET}": 1}})
+    places = [one["place"] for one in problem(refused, 422, "refused")["errors"]]
+    assert any(place.startswith("inputs.[masked:key#") for place in places)
+    for word, value in [("$ref", "#/nowhere"), ("type", "text"), ("minLength", "x"), ("properties", [])]:
+        shown = operator.get(f"/workflows/{saved['id']}").json()["input_schema"]
+        for spec in shown["properties"].values():
+            spec[word] = value
+        answer = operator.send("PUT", f"/workflows/{saved['id']}", {**body, "input_schema": shown})
+        assert len(problem(answer, 422, "refused")["errors"]) >= 3
+        assert SECRET not in answer.content.decode()
+        assert "p4ss" not in answer.content.decode()
+    for answer in (found, refused):
+        assert SECRET not in answer.content.decode()
+        assert "p4ss" not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    "spec", [{"pattern": "a{99999999999}"}, {"required": "x"}, {"minimum": 10**400, "maximum": "x"}, {"$id": 7}]
+)
+def test_hostile_schemas_are_refused_and_never_an_error_of_ours(
+    operator: Caller, sandbox: Upstream, spec: dict[str, Any]
+) -> None:
+    body = {"definition": make_definition(), "input_schema": {"properties": {"a": spec}}}
+    [one] = problem(operator.post("/workflows", body), 422, "refused")["errors"]
+    assert one["place"].startswith("input_schema.properties.a.")
+
+
+def test_who_is_overtaken_while_saving_is_told_so(
+    operator: Caller, sandbox: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflow = make_workflow(upstream=sandbox)
+    really = catalogue.read_definition
+
+    def meanwhile(definition: object) -> Any:
+        monkeypatch.undo()
+        operator.send("PUT", f"/workflows/{workflow.pk}", {"definition": make_definition("theirs")})
+        return really(definition)
+
+    monkeypatch.setattr(catalogue, "read_definition", meanwhile)
+    answer = operator.send("PUT", f"/workflows/{workflow.pk}", {"definition": make_definition("mine")})
+    assert "version 2 now" in problem(answer, 409, "overtaken")["detail"]
+    workflow.refresh_from_db()
+    assert "mine" not in str(workflow.definition)
+
+
+def test_how_the_runs_of_a_workflow_are_watched_is_stored_and_stays_where_nothing_is_said(operator: Caller) -> None:
+    body = {"flow_name": "Nightly", "definition": make_definition()}
+    plain = made(operator.post("/workflows", body))
+    said = {"deadline_seconds": 5400.0, "retry_limit": 2, "retry_pause": 10.5, "retry_on": ["TimeoutError", "Häk"]}
+    assert {name: plain[name] for name in said} == {
+        "deadline_seconds": None, "retry_limit": 0, "retry_pause": 30.0, "retry_on": []
+    }  # fmt: skip
+    path = f"/workflows/{plain['id']}"
+    changed = made(operator.send("PUT", path, {**body, **said}), 200)
+    assert {name: changed[name] for name in said} == said
+    kept = made(operator.send("PUT", path, body), 200)
+    assert {name: kept[name] for name in said} == said
+    cleared = made(operator.send("PUT", path, {**body, "deadline_seconds": None, "retry_limit": 0}), 200)
+    assert (cleared["deadline_seconds"], cleared["retry_limit"], cleared["retry_pause"]) == (None, 0, 10.5)
+    assert made(operator.get("/workflows"), 200)["items"][0]["retry_on"] == said["retry_on"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"deadline_seconds": 0}, "deadline_seconds"),
+        ({"retry_limit": 21, "retry_on": ["X"]}, "retry_limit"),
+        ({"retry_pause": -1}, "retry_pause"),
+        ({"retry_on": [""]}, "retry_on"),
+        ({"retry_limit": 1}, "retry_on"),
+    ],
+)
+def test_watching_that_makes_no_sense_is_refused_at_its_place(
+    operator: Caller, fields: dict[str, Any], place: str
+) -> None:
+    body = {"flow_name": "Nightly", "definition": make_definition(), **fields}
+    document = problem(operator.post("/workflows", body), 422, "refused")
+    assert [one["place"] for one in document["errors"]] == [place]
+    assert not Workflow.objects.exists()
+
+
+@pytest.mark.parametrize("fields", [{"retry_limit": None}, {"retry_on": "X"}, {"deadline_seconds": "soon"}])
+def test_watching_of_another_kind_is_no_valid_request(operator: Caller, fields: dict[str, Any]) -> None:
+    problem(operator.post("/workflows", {"definition": make_definition(), **fields}), 422, "invalid")
+
+
+def test_a_taken_name_is_named_also_where_the_call_says_how_to_watch(operator: Caller) -> None:
+    body = {"flow_name": "Nightly", "definition": make_definition(), "retry_pause": 5}
+    made(operator.post("/workflows", body))
+    assert "'Nightly'" in problem(operator.post("/workflows", body), 409, "taken")["detail"]
 
 
 def test_the_list_of_workflows_is_paged_and_leaves_definitions_out(operator: Caller, sandbox: Upstream) -> None:

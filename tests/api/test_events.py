@@ -110,7 +110,7 @@ async def test_ndjson_holds_every_event_on_its_line_and_is_read_in_pages(long_ru
     answer, chunks = await read(*long_run)
     assert answer["Content-Type"] == NDJSON
     assert answer["Vary"].startswith("Accept")
-    assert len(chunks) > 2
+    assert len(chunks) > 1
     text = b"".join(chunks)
     events = [json.loads(line) for line in text.splitlines()]
     assert [event["seq"] for event in events] == list(range(1, 451))

@@ -140,18 +140,23 @@ def test_a_failure_here_is_a_problem_without_its_details(
     assert "secret-of-the-house" in caplog.text
 
 
-def test_a_database_that_does_not_answer_is_a_503(viewer: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("words", "kind"), [("database is locked", "unavailable"), ("database or disk is full", "disk-full")]
+)
+def test_a_database_that_cannot_do_its_work_is_a_503(
+    viewer: Caller, monkeypatch: pytest.MonkeyPatch, words: str, kind: str
+) -> None:
     def fail(*args: Any, **kwargs: Any) -> Any:
-        raise OperationalError("database is locked")
+        raise OperationalError(words)
 
     monkeypatch.setattr(calls, "run_facts", fail)
     answer = viewer.get(f"/runs/{make_run().pk}")
-    problem(answer, 503, "unavailable")
-    assert b"locked" not in answer.content
+    problem(answer, 503, kind)
+    assert words.encode() not in answer.content
 
 
 def test_answers_are_not_cached(viewer: Caller) -> None:
-    assert viewer.get("/runs")["Cache-Control"] == "no-store"
+    assert viewer.get("/workflows")["Cache-Control"] == "no-store"
     assert viewer.get("/runs/999")["Cache-Control"] == "no-store"
 
 
@@ -177,6 +182,6 @@ def test_the_page_of_the_description_needs_a_sign_in_and_loads_nothing_from_else
 @pytest.mark.parametrize("number", [10**40, -(10**40), 2**63])
 def test_a_cursor_with_an_absurd_place_is_an_empty_or_a_full_page(viewer: Caller, number: int) -> None:
     run = make_run()
-    assert viewer.get("/runs", cursor=cursor("runs", number)).status_code == 200
+    assert viewer.get("/runs", cursor=cursor("runs", number, number)).status_code == 200
     tasks = viewer.get(f"/runs/{run.pk}/tasks", cursor=cursor(f"tasks-{run.pk}", number, number))
     assert tasks.status_code == 200

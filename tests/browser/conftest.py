@@ -1,16 +1,21 @@
-"""A site and a browser for each test. A page fails its test when its console, a script or the CSP complains."""
+"""A site and a browser for each test. A page fails its test when console, script or CSP complain, or a dialog opens."""
 
+import asyncio
 import re
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, async_playwright, expect
 
-from tests.browser.sites import ROOT, Site, prepare
+from tests.browser.sites import ROOT, Door, Site, prepare
+from tests.browser.stories import FLOW, Story, definition
+from tests.scripted import scripted_upstream
 
 expect.set_options(timeout=20_000)  # the machine may be busy; nothing is judged by its speed
 pytest.register_assert_rewrite("tests.browser.looking")
@@ -79,14 +84,20 @@ def make_site(prepared: Path, tmp_path: Path) -> Iterator[MakeSite]:
         site.stop()
 
 
-@pytest_asyncio.fixture
-async def browser(chromium: str) -> AsyncIterator[Browser]:
+@asynccontextmanager
+async def started_browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
         yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with started_browser(chromium) as browser:
+        yield browser
 
 
 class Tabs:
@@ -99,7 +110,7 @@ class Tabs:
         self._browser = browser
         self._contexts: list[BrowserContext] = []
 
-    async def open(self, site: Site, path: str = "/", **options: Any) -> Page:
+    async def open(self, site: Door, path: str = "/", **options: Any) -> Page:
         """A page in a context of its own: another reader with the same account."""
         context = await self._browser.new_context(base_url=site.url, **options)
         context.set_default_timeout(20_000)
@@ -110,8 +121,13 @@ class Tabs:
         page = await context.new_page()
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        page.on("dialog", self._asked)
         await page.goto(path)
         return page
+
+    async def _asked(self, dialog: Dialog) -> None:
+        self.complaints.append(f"dialog: {dialog.message}")
+        await dialog.dismiss()
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
@@ -131,3 +147,25 @@ async def tabs(browser: Browser) -> AsyncIterator[Tabs]:
     yield tabs
     await tabs.close()
     assert tabs.unexpected() == []
+
+
+@dataclass
+class Telling:
+    """A run that is told as the test goes on."""
+
+    site: Site
+    story: Story
+    path: str
+
+
+@pytest_asyncio.fixture
+async def telling(make_site: MakeSite) -> AsyncIterator[Telling]:
+    """A run that has just begun, `fetch` done: three events."""
+    async with scripted_upstream() as upstream:
+        site = make_site(UPSTREAM_API_URL=upstream.api_url, UPSTREAM_SOCKET_URL=upstream.socket_url)
+        story = Story(upstream, "told")
+        site.save_workflow("default", definition(), FLOW)
+        path = await asyncio.to_thread(site.launch, FLOW, "told")
+        story.begin()
+        story.work("fetch")
+        yield Telling(site, story, path)

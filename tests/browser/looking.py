@@ -5,9 +5,10 @@ from typing import Any
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Tabs
-from tests.browser.sites import Site
+from tests.browser.sites import Door
 
-# Geometry is compared too, but for the drawing's own width: a fresh page and an old one both set it by script.
+# Geometry is compared too, but for the drawing's own width: a fresh page and an old one both set it by script. What is
+# usual is learned from run to run, and an old page has what was known when it was first drawn.
 SHOWN = """() => {
   const text = (selector) => document.querySelector(selector)?.innerText.replace(/\\s+/g, " ").trim() ?? null;
   const plain = (row) => {
@@ -15,6 +16,7 @@ SHOWN = """() => {
     copy.classList.remove("open");
     for (const mark of copy.querySelectorAll("[data-local]")) mark.removeAttribute("data-local");
     for (const bar of copy.querySelectorAll(".bar")) bar.removeAttribute("viewBox");
+    for (const ghost of copy.querySelectorAll(".ghost")) ghost.remove();
     return copy.outerHTML;
   };
   return {
@@ -32,6 +34,14 @@ SHOWN = """() => {
     bars: [...new Set([...document.querySelectorAll("#rows .bar")].map((bar) => bar.getAttribute("viewBox")))],
   };
 }"""
+
+
+# Each of these elements goes, and the blank before it.
+WITHOUT = """(found) => found.forEach((element) => {
+  const before = element.previousSibling;
+  if (before?.nodeType === Node.TEXT_NODE && !before.data.trim()) before.remove();
+  element.remove();
+})"""
 
 
 async def shown(page: Page) -> dict[str, Any]:
@@ -75,8 +85,8 @@ async def live(page: Page) -> None:
     await expect(page.locator("#browser-link")).to_have_attribute("data-state", "live", timeout=30_000)
 
 
-async def like_a_fresh_page(tabs: Tabs, site: Site, page: Page) -> None:
-    """The page that has lived through the run is the page that one gets now."""
+async def like_a_fresh_page(tabs: Tabs, site: Door, page: Page, but: str = "") -> None:
+    """The page that has lived through the run is the page that one gets now, `but` for what this selector finds."""
     await live(page)
     fresh = await tabs.open(site, page.url)
     await live(fresh)
@@ -87,5 +97,8 @@ async def like_a_fresh_page(tabs: Tabs, site: Site, page: Page) -> None:
         ".map((input) => `${input.name}=${input.value}`)) === JSON.stringify(place)",
         arg=place,
     )
+    if but:
+        for each in (page, fresh):
+            await each.locator(but).evaluate_all(WITHOUT)
     assert different(await shown(page), await shown(fresh)) == {}
     await fresh.close()

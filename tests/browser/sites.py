@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import httpx
@@ -36,6 +36,13 @@ def prepare(folder: Path) -> None:
             check=True,
             timeout=100,
         )
+
+
+class Door(Protocol):
+    """What a browser needs of a site: where it is, and a client that is signed in there."""
+
+    url: str
+    client: httpx.Client
 
 
 class Site:
@@ -108,6 +115,24 @@ class Site:
         assert answer.status_code == 302, answer.text
         return answer.headers["Location"]
 
+    def make_token(self, role: str = "viewer") -> str:
+        """The text of a token of a user of its own."""
+        return self.manage("create_token", f"program-{time.time_ns()}", "--role", role)
+
+    def manage(self, *arguments: str) -> str:
+        """Run a command beside the site to its end; what it printed."""
+        ran = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=100,
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.strip()
+
     def run(self, path: str) -> dict[str, Any]:
         """A run as the API tells it."""
         answer = self.client.get(f"/api/v1{path.rstrip('/')}")
@@ -115,11 +140,26 @@ class Site:
         found: dict[str, Any] = answer.json()
         return found
 
-    def save_workflow(self, upstream: str, definition: dict[str, Any], flow_name: str) -> None:
-        """Save a definition for the upstream of this name."""
+    def workflow(self, flow_name: str) -> dict[str, Any]:
+        """A stored workflow as the API tells it, its definition masked."""
+        items = self.client.get("/api/v1/workflows").json()["items"]
+        number = next(one["id"] for one in items if one["flow_name"] == flow_name)
+        found: dict[str, Any] = self.client.get(f"/api/v1/workflows/{number}").json()
+        return found
+
+    def change_workflow(self, flow_name: str, **parts: Any) -> None:
+        """Save the stored definition anew, with these parts."""
+        stored = self.workflow(flow_name)
+        token = {"X-CSRFToken": self.client.cookies["csrftoken"], "Origin": self.url, "Referer": self.url}
+        body = {"definition": stored["definition"] | parts}
+        answer = self.client.put(f"/api/v1/workflows/{stored['id']}", json=body, headers=token)
+        assert answer.status_code == 200, answer.text
+
+    def save_workflow(self, upstream: str, definition: dict[str, Any], flow_name: str, **watching: str) -> None:
+        """Save a definition for the upstream of this name. `watching`: fields of how its runs are watched, as typed."""
         page = self.client.get("/workflows/new/").text
         found = re.search(rf'<option value="(\d+)"[^>]*>{re.escape(upstream)}<', page)
         assert found, page
-        fields = {"upstream": found[1], "flow_name": flow_name, "definition": json.dumps(definition)}
+        fields = {"upstream": found[1], "flow_name": flow_name, "definition": json.dumps(definition), **watching}
         answer = self.post("/workflows/new/", **fields)
         assert answer.status_code == 302, answer.text

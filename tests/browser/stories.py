@@ -25,6 +25,8 @@ class Story:
     async def _visit(self, socket: ServerConnection, number: int) -> None:
         ended = asyncio.create_task(socket.wait_closed())
         while True:
+            while not self._told.empty():
+                await socket.send(self._told.get_nowait())
             frame = asyncio.create_task(self._told.get())
             await asyncio.wait({frame, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not frame.done():
@@ -37,6 +39,17 @@ class Story:
         names = {"task_name": task, "task_id": f"id-{task}"} if task else {"task_id": "flow"}
         event = {"event_type": event_type, "timestamp": self._clock, **names, **more}
         self._told.put_nowait(json.dumps({**event, "flow_name": self.flow_name, "run_name": self.run_name}))
+
+    def say(self, frame: str) -> None:
+        """A frame as it stands, whatever it is."""
+        self._told.put_nowait(frame)
+
+    def fail(self, task: str, error_type: str) -> None:
+        """A task fails, and the run with it."""
+        error = {"type": error_type, "message": "it did not work", "code": "E1"}
+        self.tell("task_started", task, input={"config": {}})
+        self.tell("task_failed", task, execution_time=1.0, error=error)
+        self.tell("flow_error", execution_time=2.0, error=error)
 
     def begin(self) -> None:
         self.tell("flow_started", message="off we go")

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from msgspec import structs
 
 from runs import actions, vault
+from runs.core.progress import Forecast
 from runs.management import following
 from runs.management.following import closing_lines, progress_line
 from runs.models import EpochNow, Run, Upstream, Worker
@@ -265,10 +267,15 @@ def test_attaching_to_what_cannot_be_exits_with_64(upstream: Upstream, arguments
             "█" * 30 + "  step 3 of 3  succeeded  [1 m 15 s]",
         ),
         ({"tasks_total": 2, "tasks_succeeded": 1, "tasks_running": 1, "current_task": "x"},
-         "█" * 15 + "░" * 15 + "  step 1 done  running  x  [0 s]"),
+         "░" * 30 + "  step 1 done  running  x  [0 s]"),
+        (
+            {"planned": True, "tasks_total": 3, "tasks_succeeded": 1, "tasks_running": 1, "current_task": "b",
+             "forecast": structs.asdict(Forecast(START, 0.2, 0.0, 0.9, START + 95, START + 105, 40, 45, None))},
+            "█" * 6 + "░" * 24 + "  step 2 of 3  running  b  [0 s, about 1 m 40 s left]",
+        ),
         ({"tasks_total": 0, "status": "lost", "execution_time": 0.0}, "░" * 30 + "  step 0 done  lost  [0 s]"),
     ],
-    ids=["queued", "in the middle", "ended", "without a plan", "nothing came"],
+    ids=["queued", "in the middle", "ended", "without a plan", "foreseen", "nothing came"],
 )  # fmt: skip
 def test_a_run_as_one_line(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], line: str) -> None:
     monkeypatch.setattr(following.time, "time", lambda: START)

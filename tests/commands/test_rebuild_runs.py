@@ -1,6 +1,7 @@
 """`rebuild_runs`: exit code 1 and a sentence for each difference; `--fix` mends them."""
 
 import io
+import json
 from collections.abc import Callable
 
 import pytest
@@ -19,9 +20,7 @@ def ended() -> Callable[[], int]:
     upstream = make_upstream()
 
     def make() -> int:
-        run = store.create_run(
-            upstream=upstream, flow_name="F", run_name=f"r{Run.objects.count()}", deadline_seconds=9, user_id=None
-        )
+        run = store.create_run(upstream=upstream, flow_name="F", run_name=f"r{Run.objects.count()}", user_id=None)
         Hand(store.claim("me", 1)[0]).write(started("a"), completed("a"), flow_completed(), done=True)
         return run.pk
 
@@ -52,6 +51,19 @@ def test_a_difference_is_told_and_exits_with_1(ended: Callable[[], int]) -> None
     assert f"run {good}" not in said
     assert said.endswith("2 runs checked, 1 different\n")
     assert rebuild(str(good))[0] == 0
+
+
+def test_differences_are_told_as_json(ended: Callable[[], int]) -> None:
+    ended()
+    bad = ended()
+    Run.objects.filter(pk=bad).update(tasks_succeeded=7)
+    code, said = rebuild("--json")
+    assert code == 1
+    assert json.loads(said) == {
+        "checked": 2,
+        "different": 1,
+        "runs": [{"run": bad, "differences": ["tasks_succeeded is 7, the events say 1"]}],
+    }
 
 
 def test_fix_writes_what_the_events_say(ended: Callable[[], int]) -> None:

@@ -18,7 +18,7 @@ def flow(*tasks: Any, **more: Any) -> dict[str, Any]:
 
 def mistakes(definition: object) -> tuple[Mistake, ...]:
     with pytest.raises(PlanError) as caught:
-        plans.read(definition)
+        plans.read(definition, new=True)
     return caught.value.mistakes
 
 
@@ -111,13 +111,18 @@ def test_branches_come_from_edges_and_from_conditional_blocks_and_each_once() ->
 def test_an_edge_for_a_route_nobody_declared_is_a_warning() -> None:
     router = task("r", "gpt_router", routes=[{"name": "X"}])
     plan = plans.read(flow(router, task("a"), edges=[{"source": "r", "target": "a", "condition": "route == 'Z'"}]))
-    assert "'Z'" in plan.warnings[0]
+    [warning] = plan.warnings
+    assert (warning.task, warning.place) == ("r", "edges[0].condition")
+    assert "'Z'" in warning.message
 
 
 def test_an_unknown_function_is_allowed_and_a_missing_agent_only_warned_of() -> None:
     plan = plans.read(flow(task("a", "teleport")))
     assert plan.tasks[0].function == "teleport"
-    assert plan.warnings == ("the orchestrator refuses a workflow without a call_lyzr_agent task",)
+    assert [(one.place, one.message) for one in plan.warnings] == [
+        ("tasks", "the orchestrator refuses a workflow without a call_lyzr_agent task"),
+        ("tasks[0].function", "task 'a': 'teleport' is no function that the orchestrator documents"),
+    ]
 
 
 @pytest.mark.parametrize("definition", [None, [], "x", 3, b"{}"])
@@ -147,7 +152,9 @@ def test_what_is_no_object_is_refused(definition: object) -> None:
         (flow(task("a\nb")), "tasks[0].name", "control character"),
         (flow(task("a\x00")), "tasks[0].name", "control character"),
         (flow(task("a\ud800")), "tasks[0].name", "control character"),
-        (flow({"name": "a", "params": []}), "tasks[0].params", "JSON object"),
+        (flow({"name": "a", "function": "f", "params": []}), "tasks[0].params", "JSON object"),
+        (flow({"name": "a"}), "tasks[0].function", "task 'a' has no function"),
+        (flow({"name": "a", "function": ["f"]}), "tasks[0].function", "must be a text"),
         (
             flow(task("a", message={"depends": "b"})),
             "tasks[0].params.message.depends",
@@ -227,3 +234,9 @@ def test_reading_changes_nothing() -> None:
     before = json.dumps(definition)
     plans.read(definition)
     assert json.dumps(definition) == before
+
+
+def test_a_definition_that_was_taken_once_is_only_warned_of_a_task_without_a_function() -> None:
+    plan = plans.read(flow({"name": "a"}, task("b")))
+    assert [one.name for one in plan.tasks] == ["a", "b"]
+    assert "task 'a' has no function" in [warning.message for warning in plan.warnings]

@@ -1,7 +1,11 @@
 import base64
 import copy
+import gc
 import json
+import statistics
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runs.core.redact import Masker, is_marker, restore
+from runs.core.redact.markers import MANY
+from runs.core.redact.masker import MAX_LOOKED
 
 UPSTREAM_KEY = "lyzr-Upstream/Key+7d9f2c1ab34e"
 masker = Masker(b"k" * 32, known_values=[UPSTREAM_KEY])
@@ -176,6 +182,39 @@ def test_everything_below_a_secret_name_goes_but_booleans_nulls_and_empty_texts(
     assert (inner["on"], inner["none"], inner[""]) == (True, None, "")
 
 
+def test_a_secret_that_was_seen_as_a_label_is_still_masked_as_a_name() -> None:
+    own, secret = Masker(b"k"), BY_VALUE["key"]
+    own.value([{"name": secret, "value": 1}, [secret, "x"], {"credentials": {secret: "x"}}])
+    assert secret not in json.dumps(own.value({secret: 1}))
+
+
+@pytest.mark.parametrize("name", ["ｐａｓｓｗｏｒｄ", "pass\u200bword", "PASSWORD\u00ad", "ａｐｉ＿ｋｅｙ"])
+def test_a_name_in_odd_letters_is_known_all_the_same(name: str) -> None:
+    assert is_marker(masker.value({name: "Canary7742"})[name])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<password>Canary7742</password>",
+        "<ns:apiKey>Canary7742</ns:apiKey>",
+        "<a><token>\n  Canary7742\n</token></a>",
+        '<input type="password" name="password" value="Canary7742">',
+        "<input name='api_key' type='text' value='Canary7742'/>",
+        'Content-Disposition: form-data; name="password"\r\n\r\nCanary7742\r\n--b',
+        "{b'password': b'Canary7742'}",
+        "xapp-1-A0CANARY-12345-Canary7742",
+    ],
+)
+def test_a_secret_in_markup_forms_and_reprs_is_masked(text: str) -> None:
+    assert "Canary7742" not in masker.text(text)
+
+
+@pytest.mark.parametrize("text", ["<title>Canary</title>", '<input name="city" value="Bonn">', 'name="title"\r\n\r\na'])
+def test_innocent_markup_stays(text: str) -> None:
+    assert masker.text(text) == text
+
+
 def test_references_of_a_workflow_stay_below_a_secret_name() -> None:
     config = {"api_key": {"input": "lyzr_key"}, "token": {"depends": "sign in"}, "secret": {"input": "hunter2"}}
     masked = masker.value(config)
@@ -275,6 +314,21 @@ def test_a_known_key_is_found_in_url_form() -> None:
     assert "7d9f2c1ab34e" not in masker.text(f"GET /{quote(UPSTREAM_KEY)} failed")
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        quote(quote(UPSTREAM_KEY, safe=""), safe=""),
+        UPSTREAM_KEY.replace("/", "\\/"),
+        quote(base64.b64encode(UPSTREAM_KEY.encode()).decode(), safe=""),
+        json.dumps(UPSTREAM_KEY),
+    ],
+)
+def test_a_known_key_is_found_in_forms_of_forms(form: str) -> None:
+    shown = masker.text(f"sent {form} there")
+    assert "7d9f2c1ab34e" not in shown
+    assert base64.b64encode(UPSTREAM_KEY.encode()).decode()[8:20] not in shown
+
+
 def test_a_short_known_value_is_masked_only_where_it_stands_alone() -> None:
     own = Masker(b"k", known_values=["demo", "abcde"])
     assert is_marker(own.value(["demo"])[0])
@@ -304,6 +358,13 @@ def test_json_in_a_string_is_written_anew_only_where_something_changed() -> None
     changed = json.loads(masker.value({"a": '{"password": "x", "b": {"password": "y"}, "password": "z"}'})["a"])
     assert list(changed) == ["password", "b", "password [duplicate 1]"]
     assert is_marker(changed["password [duplicate 1]"])
+
+
+def test_an_escape_in_json_that_is_written_anew_stays_an_escape() -> None:
+    masked = masker.text(r'{"password": "canary-hunter2", "text": "é \ud800 \u0000"}')
+    assert "canary" not in masked
+    assert r"\ud800 \u0000" in masked
+    assert masked.encode()
 
 
 def test_letters_that_grow_when_lowered_do_not_shift_what_is_masked() -> None:
@@ -391,77 +452,114 @@ def test_an_unedited_masked_payload_restores_to_the_original(payload: Any) -> No
 HOSTILE = """a|pwd=a |pwd=|pwd={|pwd={}|pwd="|pwd=\\"|\\"|sk-|eyJ|_eyJ|eyJaaaaa.|Bearer |Bearer aaaaa1 |basic |://|://a:b@
 |-----BEGIN A-----|://a|@|a@b.|[|{|"|[masked:|[masked:name#123456]|max_tokens=1 |xox|?key=|key |api key |token:|%22|AIza
 |hooks.slack.com/|\\u0061|{"a":1} |ghp_|-AKIA|"name":"|cookie: a |pass|İpwd=a |_|.|passtoken|token.
-|%25|%3A|%2F%2F|%22token%22%3A1,|"name":"token","value":
+|%25|%3A|%2F%2F|%22token%22%3A1,|"name":"token","value":|</|<a>|<a></a>|<password>|<password>a</password>
+|name="token" |name="token" value=|name="token" value="a" |b'pwd': b'|&quot;token&quot;: |ｐｗｄ=a
 """.replace("\n", "").split("|")
+
+
+def seconds(mask: Callable[[str], object], text: str) -> float:
+    """CPU seconds of this thread: others on the machine do not count. The median of three."""
+
+    def once() -> float:
+        start = time.thread_time()
+        mask(text)
+        return time.thread_time() - start
+
+    gc.disable()  # its rounds come in steps that hide how the work grows
+    try:
+        return statistics.median(once() for _ in range(3))
+    finally:
+        gc.enable()
+
+
+def grows_in_proportion(text_of: Callable[[int], str]) -> bool:
+    """Whether twice the length takes about twice the time; a square would take four times as much."""
+    own = Masker(b"k", known_values=[UPSTREAM_KEY], mask_email=True)
+    half, whole = seconds(own.text, text_of(200_000)), seconds(own.text, text_of(400_000))
+    return whole < 3.2 * half + 0.02
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_hostile_megabyte_takes_time_in_proportion_to_its_length(piece: str) -> None:
-    own = Masker(b"k", known_values=[UPSTREAM_KEY], mask_email=True)
+    assert grows_in_proportion(lambda size: (piece * (size // len(piece) + 1))[:size])
 
-    def took(size: int) -> float:
-        text = (piece * (size // len(piece) + 1))[:size]
-        best = float("inf")
-        for _ in range(2):
-            start = time.perf_counter()
-            own.text(text)
-            best = min(best, time.perf_counter() - start)
-        return best
 
-    assert took(1_000_000) < 6 * took(400_000) + 0.05  # a square would be more than six times
+def in_strings(size: int) -> str:
+    text = "pwd=a"
+    while len(text) < size:
+        text = json.dumps({"a": text, "b": '"'})
+    return text
+
+
+@pytest.mark.parametrize(
+    "text_of",
+    [
+        lambda size: json.dumps(["pwd=a"] * (size // 9)),
+        lambda size: json.dumps({f"pwd{number}": "a" for number in range(size // 16)}),
+        lambda size: json.dumps({f"a{number}": "pwd=a" for number in range(size // 20)}),
+        lambda size: json.dumps([json.dumps({"pwd": "a"})] * (size // 20)),
+        lambda size: json.dumps([nested("pwd=a", 60)] * (size // 400)),
+        lambda size: "{" + ",".join(['"pwd":"a"'] * (size // 10)) + "}",
+        lambda size: "[" * size,
+        lambda size: '{"a":' * (size // 5),
+    ],
+    ids=["strings", "secrets", "values", "JSON in strings", "deep", "duplicates", "brackets", "objects"],
+)
+def test_a_megabyte_of_hostile_json_takes_time_in_proportion_to_its_length(text_of: Callable[[int], str]) -> None:
+    assert grows_in_proportion(text_of)
+
+
+def test_json_inside_strings_inside_strings_is_masked_however_deep() -> None:
+    shown = masker.text(in_strings(100_000).replace("pwd=a", "pwd=Canary7742"))
+    assert "Canary7742" not in shown
+
+
+def test_what_is_too_much_to_look_at_is_masked_whole() -> None:
+    payload = {"list": [f"pwd=Canary{number}" for number in range(MAX_LOOKED + 100)], "kept": 7}
+    masked = masker.value(payload)
+    assert "Canary" not in json.dumps(masked)
+    assert masked["list"][-1] == "[masked:many#000000]"
+    assert masked["kept"] == 7
+    assert masker.value({"message": "pass the salt: now"}) == {"message": "pass the salt: now"}, "the next is looked at"
+
+
+# --- previews
+
+
+@pytest.mark.parametrize("kind", BY_VALUE)
+def test_no_half_of_a_secret_stays_at_the_end_of_a_preview(kind: str) -> None:
+    secret, most = BY_VALUE[kind], 4096
+    for before in [*range(0, 60, 7), *range(2 * most - 120, 2 * most + 2200, 29)]:
+        # As many secrets as it takes for what is left of the text after masking to be shorter than the preview.
+        text = ("password=" + "x" * 2000 + " ") * (before // 2000) + "." * (before % 2000) + f" {secret} " + "." * 9000
+        shown = masker.preview(text, most)
+        assert len(shown.encode()) <= most
+        for start in range(0, len(core(kind)) - 12, 5):
+            assert core(kind)[start : start + 12] not in shown
+
+
+@pytest.mark.parametrize("rest", ["[" * 1_000_000 + "]" * 1_000_000, '"sk-canary' + "4f9aC3kQ" * 100_000 + '"'])
+def test_a_preview_of_what_is_masked_whole_still_says_so(rest: str) -> None:
+    shown = masker.preview('{"api_key": "sk-canary-4f9aC3kQ7zLm2Xw8", "a": ' + rest + "}", 65_536)
+    assert shown == MANY
+
+
+def test_a_preview_is_cut_in_bytes_and_never_within_a_letter() -> None:
+    assert masker.preview("ü" * 100, 25) == "ü" * 12
+    assert masker.preview("short", 25) == "short"
+    assert masker.preview("half\ud800", 25) == "half\\ud800"
+    assert masker.preview(None, 25) == "[masked:json-error#000000"  # type: ignore[arg-type]
 
 
 # --- false positives
 
-SENTENCES = """
-    Processing 45,000 financial records|Starting customer support workflow|1,247 records failed validation checks
-    |Data quality threshold not met, stopping pipeline|Your new update broke our entire dashboard!
-    |URGENT: Dashboard access failure - Enterprise Client|Step 3: author the summary|The key issue is latency
-    |Passed: 14, failed: 2|Session 3 of 5 begins at 10:30|Basic information is missing|the bearer of bad news
-    |token limit reached at 4096 tokens|max_tokens=512 temperature=0.2|risk-assessment-framework-for-banks
-    |task-management-platform-rollout|desk-booking-system-integration-plan|https://x.example/a/b?page=2&sort=name
-    |https://enterprise.salesforce.com/services/data/v54.0/sobjects/Case|s3://financial-data/2024/02/15/t.csv
-    |2024-02-15T14:30:00Z|b29aa07f-9341-4ac5-9160-4f7e1f594654|5003000001abCDEF|ratio: 0.27|a=1, b=2, c=3
-    |GET /v1/items HTTP/1.1 200|Asia and Akia are names|def main(): return {"a": 1}|SELECT key, value FROM t
-    |keyboard: qwerty|monkey: see, monkey: do|authors: Ann, Bob|Compass: north|passenger: 12A|turkey: 3 kg
-    |accession: 17|connected: yes|connection: keep-alive|classpath=/opt/x|compassion: high|author=Ann
-    |git@x.example:team/repo.git|mailto:someone@x.example|user@host:/path|10:30:15 INFO started|ISO: 8601
-    |{"total_tokens": 42, "model": "gpt-5"}|["a", "b", "c"]|Error: division by zero|tokenizer: cl100k
-    |sk-learn is a library|The session went well|password-less sign-in is on|secretariat: room 5|primary key: id
-""".replace("\n", "").split("|")
-NAMES = """
-    event_type flow_name run_name task_id task_name timestamp message status priority confidence sentiment
-    urgency_score key_issues escalation_recommended customer_tier case_id case_number assigned_to sla_breach_warning
-    estimated_resolution subject origin account_id sentiment_score auto_escalated channel recipients severity
-    source_file record_count validation_rules code details total_records failed_records failure_rate common_errors
-    valid_records quarantine_location threshold action_taken notifications_sent agent_id agent_name user_id session_id
-    url method headers model temperature top_p max_tokens prompt_tokens completion_tokens total_tokens token_count
-    tokens_per_second author authors authored_by authorized_by authority authenticated owner_user_id approval_status
-    key keys key_name primary_key foreign_key sort_key partition_key public_key cache_key keyboard keywords
-    idempotency_key hockey passenger passed passes passport_country compass bypass surpassed classpath secretary
-    description examples text route reasoning all_scores user_message fallback_route default mapping response assets
-    name tag function params depends input output value position layer x y source target condition edges tasks
-    created_at updated_at started_at finished_at execution_time total_execution_time attempts retries retry_of
-    connection connections connected connection_count session_count sessions token_limit token_type cookie_policy
-    password_policy authorship unauthenticated_count pin_code sign_in_count basic_plan is_basic tokenizer
-    subscription_plan customer_email support_phone country city street zip invoice_number order_id sku currency
-    amount tax discount due_date page page_size cursor next_page total items language locale timezone latitude
-    longitude height width duration score rank label category topic intent entities summary title body footer
-    signature_required file_name file_size mime_type checksum version branch commit build environment region zone
-    host port protocol path query fragment scheme user username first_name last_name nickname company department
-    role team manager office auth_url auth_method requires_auth access_level access_type service_name service_id
-    secret_name webhook_id webhook_event bearer_of_news credit_score accreditation client_id client_name
-    api_version api_url api_call private is_private public visibility
-""".split()
+INNOCENT = [json.loads(line) for line in (Path(__file__).parent / "innocent.jsonl").read_text().splitlines()]
 
 
-def test_at_most_one_in_a_hundred_innocent_values_is_masked() -> None:
-    corpus: list[Any] = [{name: value} for name in NAMES for value in (7, "plain words", "high")]
-    corpus += [{"message": text.strip()} for text in SENTENCES]
-    corpus += [{name: SENTENCES[number % len(SENTENCES)].strip()} for number, name in enumerate(NAMES)]
-    assert len(corpus) >= 300
-    wrong = [item for item in corpus if masker.value(item) != item]
-    assert len(wrong) <= len(corpus) / 100, wrong
+def test_at_most_one_in_a_hundred_innocent_payloads_is_masked() -> None:
+    assert len(INNOCENT) >= 600
+    wrong = [payload for payload in INNOCENT if masker.value(payload) != payload]
+    assert len(wrong) <= len(INNOCENT) / 100, wrong
 
 
 # --- putting back
@@ -524,3 +622,9 @@ def test_a_mark_at_a_new_place_is_refused_with_its_place() -> None:
     edited["tasks"].append({"name": "c", "params": {"x": masked["tasks"][0]["params"]["config"]["api_key"]}})
     with pytest.raises(LookupError, match=r"tasks\[2\]\.params\.x"):
         restore(edited, masked, definition())
+
+
+def test_json_in_a_string_with_ever_so_many_containers_is_masked_whole_where_it_may_hold_a_secret() -> None:
+    many = "{}," * 60_000
+    assert masker.value({"log": f'[{many}{{"password": "hunter2"}}]'}) == {"log": "[masked:many#000000]"}
+    assert masker.value({"log": f"[{many}1]"}) == {"log": f"[{many}1]"}

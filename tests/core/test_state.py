@@ -4,12 +4,13 @@ import random
 from dataclasses import asdict
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runs.core import plan as plans
 from runs.core.events import Event, typed
-from runs.core.state import RunState, apply, begin, fold
+from runs.core.state import Mark, Reading, RunState, apply, begin, fold
 
 T0 = 1_756_806_000.0
 
@@ -270,3 +271,22 @@ def test_a_run_that_has_ended_has_no_running_or_pending_task(events: list[Event]
     state = fold(events, plan("a", "b"))
     if state.terminal:
         assert not {task.status for task in state.tasks.values()} & {"running", "pending"}
+
+
+def test_a_task_with_thousands_of_attempts_is_read_once_and_not_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = 0
+
+    def counting(self: Reading, marks: list[Mark]) -> None:
+        nonlocal read
+        read += len(marks)
+        plain(self, marks)
+
+    plain = Reading.read
+    monkeypatch.setattr(Reading, "read", counting)
+    state = begin()
+    number = 2000
+    for n in range(number):
+        apply(state, made(2 * n + 1, "task_started", 2 * n, task_name="poll"))
+        apply(state, made(2 * n + 2, "task_failed", 2 * n + 1, task_name="poll", error={"type": "E"}))
+    assert len(state.tasks["poll"].attempts) == number
+    assert read <= 2 * 2 * number, "each mark twice: when it is the last one, and when it no longer is"

@@ -18,6 +18,7 @@ from tests.servers import end_with_parent, free_port
 ROOT = Path(__file__).resolve().parents[2]
 ENDED = {"succeeded", "failed", "lost", "stopped", "rejected"}
 START_SECONDS = 40.0
+PATIENCE = 60.0  # seconds for which a patient caller goes on asking
 
 
 class Program:
@@ -80,8 +81,14 @@ class Home:
             "PYTHONUNBUFFERED": "1",
             "ALLOW_PRIVATE_UPSTREAMS": "1",
             "LINGER_SECONDS": "0.5",
+            "API_CALLS_PER_MINUTE": "0",  # tests ask as fast as they can
             **{name: str(value) for name, value in environment.items()},
         }
+
+    @property
+    def database(self) -> str:
+        """DATABASE_URL."""
+        return self.environment["DATABASE_URL"]
 
     def manage(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
@@ -96,8 +103,8 @@ class Home:
             check=False,
         )
 
-    def start(self, *arguments: str, log: str = "log") -> Program:
-        program = Program(list(arguments), self.environment, self.folder / log)
+    def start(self, *arguments: str, log: str = "log", **environment: str) -> Program:
+        program = Program(list(arguments), self.environment | environment, self.folder / log)
         self.programs.append(program)
         return program
 
@@ -126,20 +133,31 @@ class Api:
     """The HTTP API of one site."""
 
     def __init__(self, port: int, token: str) -> None:
-        self.port = port
-        self.patient = False  # ask again where the answer is "try again shortly"
+        self.port, self.token = port, token
+        self.patient = False  # ask again where nobody answers, or the answer is "try again shortly"
         self._base = f"http://127.0.0.1:{port}/api/v1"
         self._headers = {"Authorization": f"Bearer {token}"}
 
     async def call(self, method: str, path: str, **more: Any) -> Any:
         """The JSON of the answer; fails when it is no success."""
-        async with httpx.AsyncClient(trust_env=False, timeout=30, headers=self._headers) as client:
-            response = await client.request(method, self._base + path, **more)
-            while self.patient and response.status_code == 503:
-                await asyncio.sleep(0.2)
-                response = await client.request(method, self._base + path, **more)
+        ends = time.monotonic() + (PATIENCE if self.patient else 0)
+        while True:
+            try:
+                response = await self.ask(method, path, **more)
+                if response.status_code != 503 or time.monotonic() > ends:
+                    break
+            except httpx.TransportError:
+                if time.monotonic() > ends:
+                    raise
+            await asyncio.sleep(0.2)
         assert response.is_success, f"{method} {path}: {response.status_code} {response.text}"
         return response.json()
+
+    async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """The answer, whatever it is. Raises httpx.TransportError where there is none."""
+        # verify: there is no TLS here, and loading certificates takes longer than the call.
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30, headers=self._headers) as client:
+            return await client.request(method, self._base + path, **more)
 
     async def launch(self, **body: Any) -> int:
         """Launch; the run's id."""
@@ -171,6 +189,25 @@ class Api:
         assert found is not None
         return found
 
+    async def runs(self) -> list[dict[str, Any]]:
+        """All runs."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await self.call("GET", "/runs", params={"limit": 200, **({"cursor": cursor} if cursor else {})})
+            found += page["items"]
+            cursor = page["next_cursor"]
+        return found
+
     async def events(self, run_id: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self.call("GET", f"/runs/{run_id}/events?limit=1000"))["items"]
         return found
+
+
+async def start(home: Home, webs: int, workers: int) -> tuple[list[tuple[Program, Api]], list[Program]]:
+    """Web processes that answer and workers that work, in one home on PostgreSQL and Redis."""
+    following = [home.start("worker", log=f"worker-{number}.log") for number in range(workers)]
+    sites = await asyncio.gather(*(home.serve("--no-worker", log=f"web-{number}.log") for number in range(webs)))
+    for worker in following:
+        await worker.until_it_says("starts")
+    return list(sites), following

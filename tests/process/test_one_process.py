@@ -6,11 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
+from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
 
 from tests import seed
-from tests.process.conftest import MakeHome, addresses
+from tests.process.fixtures import MakeHome, addresses
 from tests.process.programs import Home
 from tests.scripted import ScriptedUpstream, hold
 
@@ -174,3 +176,17 @@ async def test_no_secret_is_found_in_any_file_or_in_the_log(home: MakeHome, upst
     assert b"sentiment-v2" in kept, "the search itself works"
     assert [secret for secret in SECRETS if secret.encode() in kept] == []
     program.kill()
+
+
+async def test_a_frame_far_larger_than_what_a_client_may_send_reaches_its_listener(home: MakeHome) -> None:
+    """The server has one limit for whole messages of both directions; only that of single frames is for clients."""
+    _, api = await home(SANDBOX_SPEED=40).serve()
+    site = f"127.0.0.1:{api.port}/sandbox"
+    frame = json.dumps({"event_type": "task_completed", "flow_name": "F", "run_name": "r", "output": "x" * 3_000_000})
+    async with connect(f"ws://{site}/ws/F/r", proxy=None, max_size=None) as socket:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+            answer = await client.post(f"http://{site}/recordings/?flow_name=F&run_name=r", content=frame)
+        assert answer.json()["listeners"] == 1
+        async with asyncio.timeout(60):
+            while (came := await socket.recv()) != frame:
+                assert len(came) < 1000

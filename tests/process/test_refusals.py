@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.process.conftest import MakeHome
+from tests.process.fixtures import MakeHome
 from tests.servers import free_port
 
 
@@ -19,6 +19,9 @@ from tests.servers import free_port
         ("UPSTREAM_SOCKET_URL", "ws://127.0.0.1:9"),
         ("SANDBOX_REPLAY", "some"),
         ("LOG_FORMAT", "xml"),
+        ("MASK_PATTERNS", "(open"),
+        ("MASK_PATTERNS", "fine,x*"),
+        ("MASK_NAMES", "fine,---"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named_in_one_line(home: MakeHome, name: str, value: str) -> None:
@@ -27,6 +30,22 @@ def test_a_variable_that_cannot_be_used_is_named_in_one_line(home: MakeHome, nam
     (line,) = (refused.stdout + refused.stderr).strip().splitlines()
     assert name in line
     assert "Traceback" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "nonsense://stepline:hunter2@db/stepline"),
+        ("REDIS_URL", "http://:hunter2@cache:6379"),
+        ("FERNET_KEYS", "hunter2"),
+        ("UPSTREAM_API_URL", "ftp://hunter2@orchestrator.example"),
+    ],
+)
+def test_a_refusal_does_not_repeat_what_may_be_a_secret(home: MakeHome, name: str, value: str) -> None:
+    refused = home(**{name: value}).manage("check")
+    assert refused.returncode != 0
+    assert name in refused.stderr
+    assert "hunter2" not in refused.stdout + refused.stderr
 
 
 async def test_a_second_site_on_the_same_data_folder_is_refused(home: MakeHome) -> None:

@@ -44,6 +44,8 @@ class Hand:
             keys |= state.apply(self.state, event)
         if "gap" in fields:
             keys |= state.mark_gap(self.state)
+        keys |= self.state.moved
+        self.state.moved.clear()
         places = store.positions(self.state)
         self.rev += 1
         return Change(
@@ -55,6 +57,7 @@ class Hand:
             tasks=[
                 store.task_row(task, self.plan, places[key]) for key, task in self.state.tasks.items() if key in keys
             ],
+            gone=sorted(keys - self.state.tasks.keys()),
             **fields,
         )
 
@@ -92,7 +95,7 @@ def create(upstream: Upstream) -> Create:
             fields |= {"definition": definition, "inputs": {}, "sealed": "x", "plan": plans.read(definition)}
         fields.setdefault("upstream", upstream)
         fields.setdefault("run_name", f"run {next(_numbers)}")
-        return store.create_run(flow_name="Nightly", deadline_seconds=60, user_id=None, **fields)
+        return store.create_run(flow_name="Nightly", user_id=None, **fields)
 
     return make
 

@@ -245,6 +245,21 @@ def test_the_same_bad_frame_is_one_row_that_counts(hand: Hands) -> None:
     assert {len(bad.detail) for bad in mine} == {300}
 
 
+def test_ever_new_nonsense_is_counted_and_from_some_number_on_not_kept(
+    hand: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MOST_REJECTED", 3)
+    one, two = hand(), hand()
+    one.write(rejected=[frame(f"{n:032x}", at=START + n) for n in range(6)])
+    one.write(rejected=[frame(f"{1:032x}", at=START + 7), frame(f"{9:032x}", at=START + 8)])
+    two.write(rejected=[frame()])
+    kept = Rejected.objects.filter(run_id=one.claim.run_id).order_by("pk")
+    assert [(bad.reason, bad.count) for bad in kept] == [*[("invalid-json", n) for n in (1, 2, 1)], ("more", 4)]
+    assert kept[3].preview == ""
+    assert store.rebuild(one.claim.run_id) == []
+    assert row(one).rejected_count == 8
+
+
 def test_the_fields_of_the_launch_are_written_with_the_rest(hand: Hands) -> None:
     one = hand("a")
     one.write(launch={"sent_at": START, "task_id": "t-9"}, run={"status": "launching"})

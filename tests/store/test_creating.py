@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from django.db import IntegrityError
 
-from runs.models import EpochNow, Launch, Run, Stream, Task
+from runs import store
+from runs.models import EpochNow, Launch, Run, Stream, Task, Upstream
+from tests.factories import make_workflow
 from tests.store.conftest import Create
 
 pytestmark = pytest.mark.django_db
@@ -35,11 +37,23 @@ def test_it_waits_for_anybody_from_the_start(create: Create) -> None:
     assert (stream.active, stream.owner, stream.epoch, stream.lease_until) == (True, "", 0, None)
 
 
-def test_its_deadline_is_counted_by_the_clock_of_the_database(create: Create) -> None:
-    run = create("a")
-    left = Run.objects.annotate(now=EpochNow()).get(pk=run.pk)
-    assert left.deadline_at is not None
-    assert 55 < left.deadline_at - left.now <= 60  # type: ignore[attr-defined]
+def test_its_workflows_deadline_is_counted_by_the_clock_of_the_database_from_when_it_may_begin(
+    create: Create, upstream: Upstream
+) -> None:
+    workflow = make_workflow(upstream=upstream, deadline_seconds=60.0)
+    for pause in (0.0, 30.0):
+        run = create("a", workflow=workflow, pause=pause)
+        left = Run.objects.annotate(now=EpochNow()).get(pk=run.pk)
+        assert left.due_at is not None
+        assert pause + 55 < left.due_at - left.now <= pause + 60  # type: ignore[attr-defined]
+    assert Run.objects.get(pk=create("a").pk).due_at is None
+
+
+def test_one_that_has_to_wait_is_claimed_by_nobody_before_unless_somebody_stops_it(create: Create) -> None:
+    waiting = create("a", pause=60.0)
+    assert store.claim("first", 10) == []
+    store.request_stop(waiting.pk)
+    assert [claim.run_id for claim in store.claim("first", 10)] == [waiting.pk]
 
 
 def test_an_address_that_is_taken_is_refused_and_leaves_nothing_behind(create: Create) -> None:

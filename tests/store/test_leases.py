@@ -8,7 +8,7 @@ import pytest
 
 from runs import store
 from runs.models import EpochNow, Stream, Worker
-from tests.store.conftest import Create, Hand, in_threads
+from tests.store.conftest import Create, Hand, in_threads, started
 
 pytestmark = pytest.mark.django_db
 
@@ -80,12 +80,15 @@ def test_renewing_lengthens_all_leases_of_a_worker_and_no_others(create: Create)
     assert left[theirs.pk] <= 1
 
 
-def test_a_lease_that_ran_out_cannot_be_renewed(create: Create) -> None:
+def test_a_lease_that_ran_out_can_be_renewed_until_somebody_takes_it(create: Create) -> None:
     run = create()
     store.claim("anna", 1)
     lease(run.pk, ends_in=-0.01)
-    assert store.renew("anna", [run.pk], []).held == frozenset()
+    assert store.renew("anna", [run.pk], []).held == {run.pk}
+    assert store.claim("bert", 1) == []
+    lease(run.pk, ends_in=-0.01)
     assert store.claim("bert", 1)
+    assert store.renew("anna", [run.pk], []).held == frozenset()
 
 
 def test_a_lease_that_no_follower_stands_behind_is_left_to_run_out(create: Create) -> None:
@@ -126,6 +129,13 @@ def test_a_worker_beats_with_each_renewal_until_it_signs_off(db: None) -> None:
     assert not Worker.objects.exists()
 
 
+def test_a_worker_that_was_killed_long_ago_is_forgotten(db: None) -> None:
+    for name, ago in (("dead", store.FORGET_SECONDS + 9), ("frozen", store.FORGET_SECONDS - 9)):
+        Worker.objects.create(name=name, started_at=0.0, beat_at=EpochNow() - ago)
+    store.renew("alive", [], [])
+    assert set(Worker.objects.values_list("name", flat=True)) == {"frozen", "alive"}
+
+
 def test_a_released_run_can_be_claimed_at_once(hand: Callable[..., Hand]) -> None:
     claim = hand().claim
     store.release(claim)
@@ -158,3 +168,20 @@ def test_leases_that_are_forgotten_can_be_claimed_at_once_and_shut_their_owner_o
     assert store.commit([before.change()]) == {before.claim.run_id}
     (claim,) = store.claim("first", 1)
     assert store.commit([Hand(claim).change()]) == set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_renewing_and_writing_the_same_runs_never_wait_for_each_other_in_a_circle(create: Create) -> None:
+    runs = [create().pk for _ in range(40)]
+    hands = [Hand(claim) for claim in store.claim("busy", 100)]
+
+    def write() -> None:
+        for number in range(40):  # group commits bring runs in any order
+            store.commit([hand.change(started(f"task {number}")) for hand in hands[::-1]])
+
+    def renew() -> None:
+        for _ in range(200):
+            assert store.renew("busy", runs, runs).held == set(runs)
+
+    in_threads(write, renew)
+    assert [hand.seq for hand in hands] == [40] * 40

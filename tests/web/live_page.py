@@ -10,7 +10,8 @@ from django.test import Client
 from accounts.models import User
 
 PARTIAL = re.compile(r'<hx-partial hx-target="([^"]*)" hx-swap="([^"]*)">(.*?)</hx-partial>', re.S)
-TASK = re.compile(r'<li id="(task-\d+)".*?</li>', re.S)
+TASK = re.compile(r'<li id="((?:task|fold)-\d+)".*?</li>', re.S)
+ORDER = re.compile(r'data-order="([^"]*)"')
 EVENT = re.compile(r'<li id="e-(\d+)"')
 INPUT = re.compile(r'<input type="hidden" name="(\w+)"[^>]*value="([^"]*)">')
 
@@ -62,10 +63,10 @@ class Page:
         self.messages += 1
         for target, swap, html in PARTIAL.findall(message):
             match target, swap:
-                case "#rows", "beforeend":
-                    for found in TASK.finditer(html):
-                        assert found[1] not in self.tasks, "a row came twice"
-                        self.tasks[found[1]] = found[0]
+                case "#rows-in", _:
+                    self._put(html)
+                case "#log", "innerHTML":
+                    self.events = [int(seq) for seq in EVENT.findall(html)]
                 case "#log", "beforeend":
                     self.events += [int(seq) for seq in EVENT.findall(html)]
                 case "#sync", _:
@@ -74,7 +75,15 @@ class Page:
                     said = self.said
                     self._fill(html)
                     self.said = said
-                case _ if target.startswith("#task-"):
-                    assert target[1:] in self.tasks, "a row changed that the page does not have"
-                    self.tasks[target[1:]] = html
         return message
+
+    def _put(self, html: str) -> None:
+        """The rows that came, in the order that was told."""
+        came = {found[1]: found[0] for found in TASK.finditer(html)}
+        order = ORDER.search(html)
+        if order is None:
+            assert came.keys() <= self.tasks.keys(), "a row came for which there is no place"
+            self.tasks.update(came)
+        else:
+            have = {**self.tasks, **came}
+            self.tasks = {row: have[row] for row in order[1].split()}

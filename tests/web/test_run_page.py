@@ -1,19 +1,22 @@
 """The run page as the server draws it: every state, the failure first, payloads on demand, nothing unescaped."""
 
+import gzip
 import json
 import re
 from collections.abc import Callable
 from html import unescape
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.contrib.staticfiles import finders
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from runs.models import Run, Task
-from runs.web import render
+from runs.web import board, render
 from tests.factories import START, make_event, make_gap, make_rejected, make_run, make_task
 
 pytestmark = pytest.mark.django_db
@@ -170,9 +173,110 @@ def test_the_number_of_queries_does_not_grow(client_as: SignIn, size: int) -> No
         connection,
     ) as seen:
         page_of(client, run)
-    assert len(seen) <= 14
+    assert len(seen) <= 15
     reads = [one["sql"] for one in seen if "runs_event" in one["sql"]]
     assert not any('"payload"' in sql for sql in reads)
+
+
+def rows_of(html: str) -> list[str]:
+    """Names of the rows from top to bottom."""
+    return re.findall(r'<li id="(?:task|fold)-\d+"[^>]* data-name="([^"]*)"', html)
+
+
+def make_tasks(run: Run, names: list[str], **fields: Any) -> None:
+    Task.objects.bulk_create(
+        Task(run=run, key=f"{name}-{n}", name=name, position=n, **fields) for n, name in enumerate(names)
+    )
+
+
+def test_a_large_run_is_drawn_in_part_and_from_where_its_reader_was(client_as: SignIn) -> None:
+    client, run = client_as("viewer"), make_run(status="succeeded")
+    make_tasks(run, [f"t{n:04d}" for n in range(2000)])
+    html = page_of(client, run)
+    assert rows_of(html) == [f"t{n:04d}" for n in range(board.WINDOW)]
+    assert 'data-first="0" data-total="2000"' in html
+    assert rows_of(page_of(client, run, "?row=1000"))[board.ABOVE] == "t1000"
+    assert rows_of(page_of(client, run, "?row=99999"))[-1] == "t1999"
+    for nonsense in ("x", "-1", "1e3", "٣"):
+        assert rows_of(page_of(client, run, f"?row={quote(nonsense)}"))[0] == "t0000"
+
+
+def test_what_the_address_says_is_what_is_shown(client_as: SignIn) -> None:
+    client, run = client_as("viewer"), make_run(tasks_failed=1)
+    make_task(run, "fetch", status="failed")
+    make_task(run, "clean", status="succeeded", error_seq=4)
+    make_task(run, "report", status="succeeded")
+    assert rows_of(page_of(client, run, "?state=failed")) == ["fetch"]
+    assert rows_of(page_of(client, run, "?errors=1")) == ["fetch", "clean"]
+    assert rows_of(page_of(client, run, "?find=REP")) == ["report"]
+    html = page_of(client, run, "?find=x%22y&state=failed,nonsense&errors=1&other=1")
+    assert rows_of(html) == []
+    assert 'name="view" value="find=x%22y&amp;state=failed%2Cnonsense&amp;errors=1"' in html
+    assert 'data-state="failed" aria-pressed="true"' in html
+    assert rows_of(page_of(client, run, "?" + "&".join(["open=a"] * 900))) == ["fetch", "clean", "report"]
+    assert rows_of(page_of(client, run, "?find=" + "x" * 5000)) == ["fetch", "clean", "report"], "too long to be meant"
+
+
+def test_more_than_five_of_one_name_are_one_row_until_it_is_opened(client_as: SignIn) -> None:
+    client, run = client_as("viewer"), make_run()
+    make_tasks(run, ["fetch", *["part"] * 7, "report"])
+    Task.objects.filter(run=run, key="part-3").update(status="failed")
+    html = page_of(client, run)
+    assert rows_of(html) == ["fetch", "part", "report"]
+    fold = html[html.index('data-fold="part"') :].split("</li>")[0]
+    assert 'aria-expanded="false"' in fold
+    assert re.search(r"1 failed .*6 pending", words_of(fold))
+    assert rows_of(page_of(client, run, "?fold=0")) == ["fetch", *["part"] * 7, "report"]
+    opened = page_of(client, run, "?open=part")
+    assert rows_of(opened) == ["fetch", *["part"] * 8, "report"]
+    assert re.findall(r'data-key="(part-\d)"', opened)[0] == "part-3", "what failed comes first"
+
+
+def test_the_ghost_of_the_usual_duration_lies_behind_the_last_attempt(client_as: SignIn) -> None:
+    run = make_run()
+    tries = [attempt("failed", START, START + 1), attempt("running", START + 2, None)]
+    make_task(run, "fetch", status="running", attempts=tries, usual_p50=4.0, usual_p90=9.0)
+    make_task(run, "other", status="running", attempts=tries)
+    ghosts = re.findall(
+        r'<rect class="(ghost[a-z ]*)" x="([\d.]+)" width="([\d.]+)"', page_of(client_as("viewer"), run)
+    )
+    assert ghosts == [("ghost late", "2.000", "9.000"), ("ghost", "2.000", "4.000")]
+
+
+def test_idle_stretches_are_left_out_where_the_reader_wants_that(client_as: SignIn) -> None:
+    client = client_as("viewer")
+    run = make_run(status="succeeded", finished_at=START + 100)
+    for name, start, end in (("fetch", 0, 10), ("report", 70, 100)):
+        ends = {"started_at": START + start, "finished_at": START + end}
+        make_task(run, name, status="succeeded", attempts=[attempt("succeeded", START + start, START + end)], **ends)
+    html = page_of(client, run)
+    assert 'data-idle="10.000-70.000" data-hidden="0"' in html
+    assert 'class="seg s-succeeded" x="70.000" width="30.000"' in html
+    html = page_of(client, run, "?idle=hide")
+    assert 'class="seg s-succeeded" x="10.000" width="30.000"' in html
+    assert 'viewBox="0 0 40.000 16"' in html
+
+
+def test_a_row_out_of_sight_can_be_found(client_as: SignIn) -> None:
+    client, run = client_as("viewer"), make_run()
+    make_tasks(run, [f"t{n}" for n in range(900)])
+    Task.objects.filter(run=run, name__in=["t300", "t700"]).update(status="failed")
+
+    def place(query: str) -> Any:
+        return client.get(f"/runs/{run.pk}/place/?{query}").json()
+
+    assert place("key=t650-650") == {"line": 650, "open": None}
+    assert place("key=nobody") == {"line": None, "open": None}
+    assert [place(f"after={after}")["line"] for after in ("", "x", 0, 300, 700)] == [300, 300, 300, 700, 300]
+    assert place("state=failed&after=0")["line"] == 1
+    assert place("state=pending&after=0")["line"] is None
+
+
+def test_a_row_in_a_fold_is_found_with_the_fold_that_is_to_be_opened(client_as: SignIn) -> None:
+    client, run = client_as("viewer"), make_run()
+    make_tasks(run, ["fetch", *["part"] * 7])
+    assert client.get(f"/runs/{run.pk}/place/?key=part-5").json() == {"line": 6, "open": "part"}
+    assert client.get(f"/runs/{run.pk}/place/?key=part-5&open=part").json() == {"line": 6, "open": None}
 
 
 def test_the_log_shows_the_last_events_and_fetches_earlier_ones(client_as: SignIn) -> None:
@@ -182,9 +286,9 @@ def test_the_log_shows_the_last_events_and_fetches_earlier_ones(client_as: SignI
     html = page_of(client, run)
     seqs = [int(seq) for seq in re.findall(r'<li id="e-(\d+)"', html)]
     assert seqs == list(range(31, render.LOG_FIRST + 31))
-    earlier = client.get(f"/runs/{run.pk}/events/?before=31").content.decode()
-    assert [int(seq) for seq in re.findall(r'<li id="e-(\d+)"', earlier)] == list(range(1, 31))
-    for wrong in ("", "?before=", "?before=x", "?before=-1", "?before=٣"):
+    earlier = client.get(f"/runs/{run.pk}/events/?first=11").content.decode()
+    assert [int(seq) for seq in re.findall(r'<li id="e-(\d+)"', earlier)] == list(range(11, 11 + render.LOG_FIRST))
+    for wrong in ("", "?first=", "?first=x", "?first=-1", "?first=٣"):
         assert client.get(f"/runs/{run.pk}/events/{wrong}").status_code == 400
 
 
@@ -194,6 +298,20 @@ def test_the_page_goes_on_from_where_it_was_drawn(client_as: SignIn) -> None:
     html = page_of(client_as("viewer"), run)
     assert 'name="since" value="1"' in html
     assert f'name="rev" value="{run.rev}"' in html
+
+
+def test_scripts_and_styles_of_the_page_are_light(client_as: SignIn) -> None:
+    html = page_of(client_as("operator"), make_run())
+    found = re.findall(
+        r'<(?:script src|link rel="stylesheet" href)="[^"]*/static/([^"]+)"', html.replace('="/', '="//')
+    )
+    assert len(found) > 8
+    weight = 0
+    for name in found:
+        path = finders.find(re.sub(r"\.[0-9a-f]{12}(?=\.\w+$)", "", name))
+        assert isinstance(path, str), name
+        weight += len(gzip.compress(Path(path).read_bytes()))
+    assert weight < 60 * 1024
 
 
 # --- the drawer and payloads ---------------------------------------------------------------------------------
@@ -339,9 +457,14 @@ def test_a_run_that_has_ended_cannot_be_stopped(client_as: SignIn) -> None:
     assert "has ended" in answer.content.decode()
 
 
-@pytest.mark.parametrize("part", ["", "task/?key=a", "events/?before=3", "events/1/", "rejected/"])
+@pytest.mark.parametrize("part", ["", "task/?key=a", "events/?first=3", "place/?key=a", "events/1/", "rejected/"])
 def test_no_part_is_shown_without_signing_in_or_without_a_run(client_as: SignIn, part: str) -> None:
     run = make_run()
     make_event(run)
     assert Client().get(f"/runs/{run.pk}/{part}").status_code == 302
     assert client_as("viewer").get(f"/runs/987654321/{part}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["task/?key=%00", "?task=%00x", "?at=1&task=%00"])
+def test_a_key_with_a_nul_is_no_key(client_as: SignIn, path: str) -> None:
+    assert client_as("viewer").get(f"/runs/{make_run().pk}/{path}").status_code == 200

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from runs import vault
 from runs.models import Run, Workflow
-from runs.web import jsontext
+from runs.web import durations, jsontext
 from tests.factories import make_definition, make_run, make_upstream, make_workflow
 
 ClientAs = Callable[[str], Client]
@@ -35,6 +35,7 @@ def test_the_list_shows_the_last_runs_of_each_oldest_first(client_as: ClientAs) 
 
 def test_the_list_asks_the_same_few_questions_for_one_workflow_and_for_many(client_as: ClientAs) -> None:
     viewer, counts = client_as("viewer"), []
+    viewer.get("/workflows/")  # a session's first use in a minute is noted
     for number in range(2):
         for _ in range(1 + 8 * number):
             make_run(workflow=make_workflow())
@@ -104,11 +105,11 @@ def test_mistakes_name_the_task_and_the_line(client_as: ClientAs) -> None:
     sent = fields(definition)
     answer = client_as("operator").post("/workflows/new/", sent)
     assert answer.status_code == 422
-    [mistake] = answer.context["mistakes"]
-    assert mistake["task"] == "clean"
-    assert "nobody" in sent["definition"].splitlines()[mistake["line"] - 1]
+    [mistake] = answer.context["seen"].mistakes
+    assert mistake.task == "clean"
+    assert "nobody" in sent["definition"].splitlines()[mistake.line - 1]
     page = answer.content.decode()
-    assert f"line {mistake['line']}" in page
+    assert f"line {mistake.line}" in page
     assert "&quot;nobody&quot;" in page, "what was typed is not lost"
     assert not Workflow.objects.exists()
 
@@ -134,6 +135,88 @@ def test_a_taken_name_is_said_at_the_name(client_as: ClientAs) -> None:
     answer = client_as("operator").post("/workflows/new/", fields(make_definition(), upstream=workflow.upstream))
     assert answer.status_code == 409
     assert "flow_name" in answer.context["form"].errors
+
+
+def watching(**more: str) -> dict[str, str]:
+    return {"deadline_seconds": "", "retry_limit": "", "retry_pause": "", "retry_on": "", **more}
+
+
+def test_a_deadline_and_retries_are_saved_shown_and_put_back(client_as: ClientAs) -> None:
+    operator = client_as("operator")
+    typed = watching(
+        deadline_seconds="1 h 30 m", retry_limit="3", retry_pause="45", retry_on=" TimeoutError\r\n\r\nHalt\n"
+    )
+    operator.post("/workflows/new/", fields(make_definition(), **typed))
+    workflow = Workflow.objects.get()
+    assert (workflow.deadline_seconds, workflow.retry_limit, workflow.retry_pause, workflow.retry_on) == (
+        5400.0, 3, 45.0, ["TimeoutError", "Halt"]
+    )  # fmt: skip
+    page = operator.get(f"/workflows/{workflow.pk}/").content.decode()
+    assert "1 h 30 m after the launch" in page
+    assert "At most 3, after pauses of 45 s, 1 m 30 s, 3 m, when" in page
+    assert "<code>TimeoutError</code> or <code>Halt</code>" in page
+    form = operator.get(f"/workflows/{workflow.pk}/edit/").context["form"]
+    assert [form[name].value() for name in watching()] == ["1 h 30 m", 3, "45 s", "TimeoutError\nHalt"]
+
+
+def test_left_empty_there_is_no_deadline_and_no_retry(client_as: ClientAs) -> None:
+    operator = client_as("operator")
+    workflow = make_workflow(deadline_seconds=60, retry_limit=2, retry_pause=5, retry_on=["Halt"])
+    path = f"/workflows/{workflow.pk}/"
+    operator.post(f"{path}edit/", fields(make_definition(), upstream=workflow.upstream, **watching()))
+    workflow.refresh_from_db()
+    assert (workflow.deadline_seconds, workflow.retry_limit, workflow.retry_pause, workflow.retry_on) == (
+        None, 0, 30.0, []
+    )  # fmt: skip
+    page = operator.get(path).content.decode()
+    assert "no run is ever overdue" in page
+    assert "launched again only by somebody" in page
+
+
+@pytest.mark.parametrize(
+    ("typed", "field", "said"),
+    [
+        ({"deadline_seconds": "soon"}, "deadline_seconds", "no duration"),
+        ({"deadline_seconds": "0"}, "deadline_seconds", "from 1 to"),
+        ({"retry_limit": "x"}, "retry_limit", "whole number"),
+        ({"retry_limit": "21", "retry_on": "Halt"}, "retry_limit", "from 0 to 20"),
+        ({"retry_limit": "-1"}, "retry_limit", "greater than or equal to 0"),
+        ({"retry_limit": "2"}, "retry_on", "Name the types of errors"),
+        ({"retry_pause": "2 d"}, "retry_pause", "from 0 to 86400"),
+        ({"retry_on": "x" * 101}, "retry_on", "1 to 100 characters"),
+    ],
+)
+def test_what_makes_no_sense_is_said_at_its_field(
+    client_as: ClientAs, typed: dict[str, str], field: str, said: str
+) -> None:
+    answer = client_as("operator").post("/workflows/new/", fields(make_definition(), **watching(**typed)))
+    assert answer.status_code == 422
+    assert list(answer.context["form"].errors) == [field]
+    assert said in answer.context["form"].errors[field][0]
+    assert not Workflow.objects.exists()
+
+
+def test_the_form_names_the_errors_that_its_runs_have_met(client_as: ClientAs) -> None:
+    workflow = make_workflow()
+    for name in ("Halt", "TimeoutError", "Halt"):
+        make_run(workflow=workflow, status="failed", error={"type": name, "message": "x"})
+    answer = client_as("operator").get(f"/workflows/{workflow.pk}/edit/")
+    assert answer.context["errors_met"] == ["Halt", "TimeoutError"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("1.5 h", 5400), ("1h30m", 5400), ("2 Days 1 second", 172801), ("0.25 s", 0.25), (" 15 min ", 900)],
+)
+def test_a_duration_is_read_as_people_write_it(text: str, seconds: float) -> None:
+    assert durations.read(text) == seconds
+    assert durations.read(durations.write(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["", " ", "h", "1 x", "1 h 30", "-5", "1e3", "nan", "1,5 h", "٣ s", "1 h extra"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        durations.read(text)
 
 
 def test_deleting_asks_first_and_leaves_the_runs(client_as: ClientAs) -> None:
@@ -171,4 +254,4 @@ def test_a_place_is_found_in_the_text(place: str, line: int) -> None:
         '{\n"tasks": [\n  {"name": "a, {[:", "x": [[1, {}], -2.5e3]},\n  {\n"name": "b",\n"params": '
         '{"config": {},\n"x": null}}\n]}'
     )
-    assert jsontext.line_of(text, place) == line
+    assert jsontext.Lines(text).of(place) == line

@@ -10,7 +10,7 @@ import pytest_asyncio
 from runs import actions, store
 from runs.models import Run, Upstream
 from runs.upstream import stream
-from runs.worker import follow, supervisor
+from runs.worker import backstop, launching, supervisor
 from runs.worker.db import on_thread
 from tests.scripted import ScriptedUpstream, eventually, scripted_upstream
 
@@ -22,8 +22,8 @@ def soon(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     monkeypatch.setattr(stream, "BACKOFF_MOST", 0.1)
     monkeypatch.setattr(supervisor, "SWEEP_SECONDS", 0.05)
     monkeypatch.setattr(supervisor, "PAUSE_AFTER_ERROR", 0.2)
-    monkeypatch.setattr(follow, "POLL_SECONDS", (0.05, 0.1))
-    monkeypatch.setattr(follow, "LAUNCH_RETRY_SECONDS", (0.1,))
+    monkeypatch.setattr(backstop, "POLL_SECONDS", (0.05, 0.1))
+    monkeypatch.setattr(launching, "RETRY_SECONDS", (0.1,))
     settings.LINGER_SECONDS = 0.15
 
 

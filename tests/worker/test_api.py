@@ -135,7 +135,7 @@ async def test_an_answer_that_breaks_off_leaves_it_unconfirmed(answer: bytes) ->
 async def test_no_answer_in_time_leaves_it_unconfirmed(
     upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "LAUNCH_TIMEOUT", httpx.Timeout(0.02))
+    monkeypatch.setattr(api, "LAUNCH_TIMEOUT", httpx.Timeout(0.02, connect=10.0))
     upstream.launch_answer = None
     with pytest.raises(api.Unconfirmed):
         await api.run_dag(upstream.api_url, "", {})

@@ -66,6 +66,17 @@ async def test_the_support_run_of_the_seed_ends_right(
     assert upstream.launches[0]["run_name"] == TICKET
 
 
+async def test_the_schema_of_the_inputs_is_not_sent(
+    upstream: ScriptedUpstream, upstream_row: Upstream, worker: Supervisor, ended: Ended
+) -> None:
+    upstream.visit = saying(*seed.frames("customer_support"), then=hold)
+    schema = {"properties": {"city": {"default": "Oslo"}}}
+    await ended(await launch(upstream_row, SUPPORT_DEFINITION | {"input_schema": schema}, TICKET))
+    [sent] = upstream.launches
+    assert sent["default_inputs"] == {"city": "Oslo"}
+    assert "input_schema" not in sent
+
+
 async def test_the_financial_run_of_the_seed_fails_with_its_error(
     upstream: ScriptedUpstream, upstream_row: Upstream, worker: Supervisor, ended: Ended
 ) -> None:
@@ -328,7 +339,6 @@ def sealed_under_another_key(upstream: Upstream, settings: Any, other: str) -> R
         upstream=upstream,
         flow_name=SUPPORT,
         run_name=TICKET,
-        deadline_seconds=60,
         user_id=None,
         definition=SUPPORT_DEFINITION,
         inputs={},
@@ -418,11 +428,3 @@ async def test_stopping_to_watch_ends_the_following_and_says_so(
     run = await ended(run)
     assert run.status == "stopped"
     assert "goes on at the upstream" in run.notice
-
-
-async def test_a_run_past_its_deadline_is_lost(
-    upstream: ScriptedUpstream, upstream_row: Upstream, worker: Supervisor, ended: Ended, settings: Any
-) -> None:
-    settings.RUN_DEADLINE_SECONDS = 0.5
-    run = await ended(await attach(upstream_row, FINANCE, "nobody"))
-    assert run.status == "lost"

@@ -1,14 +1,17 @@
 """Who follows what: claimed on a hint, kept by renewals, handed over at the end, taken over from the dead."""
 
 import asyncio
+import functools
 import logging
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from channels.layers import InMemoryChannelLayer
-from django.db import OperationalError
+from django.db import InternalError, OperationalError
 
 from runs import publish, store
 from runs.models import Event, Gap, Run, Stream, Upstream, Worker
@@ -110,6 +113,67 @@ async def test_a_worker_that_ends_in_order_hands_over_at_once(
     await eventually(lambda: on_thread(lambda: not Worker.objects.filter(name="first").exists()))
 
 
+async def test_a_worker_that_ends_writes_what_had_arrived_before_it_goes(
+    upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = seed.frames("customer_support")
+    go = threading.Event()
+    commit = store.commit
+
+    def slow(changes: Any, **more: Any) -> set[int]:
+        if any(change.events for change in changes):
+            go.wait(20)
+        return commit(changes, **more)
+
+    async def visit(socket: Any, number: int) -> None:
+        for frame in frames[:5] if number == 0 else frames[5:]:
+            await socket.send(frame)
+            await asyncio.sleep(0.05)  # so that each is a batch of its own
+        sent.set()
+        await hold(socket, number)
+
+    sent = asyncio.Event()
+    upstream.visit = visit
+    working = Supervisor("first")
+    working._writer._commit = slow
+    task = asyncio.create_task(working.run())
+    run = await attach(upstream_row, SUPPORT, TICKET)
+    await sent.wait()
+    working.stop()
+    asyncio.get_running_loop().call_later(0.3, go.set)
+    await task
+    assert (await on_thread(Run.objects.get, pk=run.pk)).last_seq == 5
+    await start("second")
+    assert (await ended(run)).last_seq == 7
+
+
+async def test_a_worker_that_stood_still_does_not_launch_what_another_may_follow_by_now(
+    upstream: ScriptedUpstream, upstream_row: Upstream, ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working = Supervisor("slow")
+    stood_still = True
+    monkeypatch.setattr(working, "_may_act", lambda: not stood_still)
+    monkeypatch.setattr(working, "_give_up", lambda: asyncio.sleep(0.1))
+    task = asyncio.create_task(working.run())
+    upstream.visit = hold
+    run = await launch(upstream_row, SUPPORT_DEFINITION, TICKET)
+    await eventually(lambda: on_thread(Run.objects.filter(pk=run.pk, status="launching").exists))
+    await asyncio.sleep(0.3)
+    assert upstream.launches == []
+    # It notes that it sends, sees that it may not, and takes the note back, again and again.
+    await eventually(lambda: on_thread(Run.objects.filter(pk=run.pk, launch__sent_at=None).exists))
+    assert upstream.launches == []
+    stood_still = False
+    upstream.visit = saying(*seed.frames("customer_support"), then=hold)
+    await eventually(lambda: told(upstream))
+    working.stop()
+    await task
+
+
+async def told(upstream: ScriptedUpstream) -> bool:
+    return len(upstream.launches) == 1
+
+
 async def test_a_launch_that_is_on_its_way_is_waited_for_before_handing_over(
     upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended
 ) -> None:
@@ -204,16 +268,24 @@ async def test_a_lease_that_another_worker_took_is_let_go_at_the_next_renewal(
     assert (await stream_of(run)).owner == "thief"
 
 
-async def test_a_worker_whose_renewals_fail_stops_acting_before_its_leases_end_and_comes_back(
+@pytest.mark.parametrize(
+    ("error", "patience"),
+    [(InternalError("no lease for this worker"), 60.0), (OperationalError("the database is away"), 0.1)],
+    ids=["refused", "away for long"],
+)
+async def test_a_worker_whose_renewals_fail_lets_go_before_its_leases_end_and_comes_back(
     upstream: ScriptedUpstream,
     upstream_row: Upstream,
     start: Start,
     ended: Ended,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    patience: float,
 ) -> None:
     monkeypatch.setattr(supervisor, "RENEW_SECONDS", 0.05)
     monkeypatch.setattr(supervisor, "ACT_SECONDS", 0.6)
+    monkeypatch.setattr(supervisor, "AWAY_SECONDS", patience)
     monkeypatch.setattr(store, "LEASE_SECONDS", 4.0)
     rest_for_the_second_visitor(upstream, 2)
     working = await start("first")
@@ -222,7 +294,7 @@ async def test_a_worker_whose_renewals_fail_stops_acting_before_its_leases_end_a
     renew = store.renew
 
     def broken(*_: Any) -> Any:
-        raise OperationalError("the database is away")
+        raise error
 
     monkeypatch.setattr(store, "renew", broken)
     let_go_at: list[float | None] = []
@@ -242,6 +314,56 @@ async def test_a_worker_whose_renewals_fail_stops_acting_before_its_leases_end_a
     assert (await stream_of(run)).epoch == 2
 
 
+@pytest.mark.parametrize(("alone", "patience"), [(True, 0.1), (False, 60.0)], ids=["alone", "one of several"])
+async def test_a_worker_keeps_its_runs_and_what_has_arrived_while_the_database_is_away(
+    upstream: ScriptedUpstream,
+    upstream_row: Upstream,
+    ended: Ended,
+    monkeypatch: pytest.MonkeyPatch,
+    alone: bool,
+    patience: float,
+) -> None:
+    monkeypatch.setattr(supervisor, "AWAY_SECONDS", patience)
+    monkeypatch.setattr(store, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(supervisor, "ACT_SECONDS", 0.3)
+    monkeypatch.setattr(supervisor, "RENEW_SECONDS", 0.1)
+    frames = seed.frames("customer_support")
+    away = threading.Event()
+    commit, renew, tries = store.commit, store.renew, 0
+
+    def absent(*arguments: Any, real: Callable[..., Any], **more: Any) -> Any:
+        nonlocal tries
+        if away.is_set():
+            tries += 1
+            raise OperationalError("the database is away")
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(store, "renew", functools.partial(absent, real=renew))
+    go = asyncio.Event()
+
+    async def visit(socket: Any, number: int) -> None:
+        assert number == 0, "it came back: what had arrived is lost"
+        await saying(*frames[:2])(socket, number)
+        await go.wait()
+        await saying(*frames[2:], then=hold)(socket, number)
+
+    upstream.visit = visit
+    working = Supervisor("first", alone=alone)
+    working._writer._commit = functools.partial(absent, real=commit)
+    task = asyncio.create_task(working.run())
+    run = await attach(upstream_row, SUPPORT, TICKET)
+    await until_events(run, 2)
+    away.set()
+    go.set()
+    await asyncio.sleep(2.0)  # the lease has run out long ago
+    assert tries > 3
+    away.clear()
+    run = await ended(run)
+    assert (run.status, run.last_seq, run.gap_count) == ("succeeded", 7, 0)
+    working.stop()
+    await task
+
+
 async def test_a_hint_makes_it_look_at_once(
     upstream: ScriptedUpstream, upstream_row: Upstream, start: Start, ended: Ended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,9 +376,7 @@ async def test_a_hint_makes_it_look_at_once(
 
     await eventually(looked)
     run = await on_thread(
-        lambda: store.create_run(
-            upstream=upstream_row, flow_name=SUPPORT, run_name=TICKET, deadline_seconds=60, user_id=None
-        )
+        lambda: store.create_run(upstream=upstream_row, flow_name=SUPPORT, run_name=TICKET, user_id=None)
     )
     await publish.poke_workers()
     await until_followed_by(run, "first")
@@ -348,6 +468,24 @@ async def test_a_run_whose_follower_fails_is_taken_up_again(
     run = await ended(await attach(upstream_row, SUPPORT, TICKET))
     assert (run.status, run.last_seq, failures) == ("succeeded", 7, 0)
     assert (await stream_of(run)).epoch == 3
+
+
+async def test_after_the_database_was_away_the_owners_come_first(
+    start: Start, upstream_row: Upstream, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "YIELD_SECONDS", 3.0)
+    claim, tries = store.claim, list[float]()
+
+    def away(*arguments: Any) -> Any:
+        tries.append(time.monotonic())
+        if len(tries) == 1:
+            raise OperationalError("the database is away")
+        return claim(*arguments)
+
+    monkeypatch.setattr(store, "claim", away)
+    await start("first")
+    await until_followed_by(await attach(upstream_row, SUPPORT, TICKET), "first")
+    assert tries[1] - tries[0] >= 3.0
 
 
 async def test_nothing_new_is_claimed_while_the_database_takes_no_writes(

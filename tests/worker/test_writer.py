@@ -145,6 +145,14 @@ async def test_it_says_that_it_fails_while_the_database_does_not_answer(
         assert not working.failing
 
 
+async def test_a_database_that_refuses_a_change_after_it_was_away_does_not_count_as_away(ring: Ring) -> None:
+    database = Database(OperationalError("away"), IntegrityError("no such run"))
+    async with running(database.commit, ring) as working:
+        with pytest.raises(IntegrityError):
+            await working.submit(change(1))
+        assert not working.failing
+
+
 async def test_only_the_follower_of_a_fenced_run_hears_of_it(ring: Ring, rings: Rings) -> None:
     async with running(Database({2}).commit, ring) as working:
         results = await asyncio.gather(*(working.submit(change(run)) for run in (1, 2)), return_exceptions=True)
@@ -206,9 +214,7 @@ def upstream_of_hands(transactional_db: None) -> Upstream:
 
 async def hand(upstream: Upstream, run_name: str) -> Hand:
     def make() -> Hand:
-        run = store.create_run(
-            upstream=upstream, flow_name="Nightly", run_name=run_name, deadline_seconds=60, user_id=None
-        )
+        run = store.create_run(upstream=upstream, flow_name="Nightly", run_name=run_name, user_id=None)
         return Hand(next(claim for claim in store.claim("me", 100) if claim.run_id == run.pk))
 
     return await on_thread(make)

@@ -1,0 +1,87 @@
+"""daphne as `serve` runs it, over a transport in memory: it waits for the client, and says why it ends a socket."""
+
+import asyncio
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from runs.management.serving import Server  # isort: skip
+from daphne.ws_protocol import WebSocketFactory
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import StringTransport
+
+HANDSHAKE = (
+    b"GET /ws/a/b HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+type Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def visited(application: Callable[[Send], Awaitable[None]]) -> tuple[StringTransport, Any]:
+    """A client's connection to a server with this application, once that has had the time to answer."""
+
+    async def asgi(scope: Any, receive: Any, send: Send) -> None:
+        await receive()
+        await application(send)
+
+    server = Server(application=asgi, endpoints=["in memory"])
+    server.connections = {}
+    factory = WebSocketFactory(server, server="stepline")
+    address = IPv4Address("TCP", "127.0.0.1", 1)
+    protocol = factory.buildProtocol(address)
+    protocol._raw_query_string = b""
+    transport = StringTransport(hostAddress=address, peerAddress=address)
+    transport.registerProducer(object(), True)  # as the HTTP channel has done by then
+    protocol.makeConnection(transport)
+    protocol.dataReceived(HANDSHAKE)
+    await asyncio.sleep(0.05)
+    return transport, protocol
+
+
+async def test_a_close_says_its_code_and_its_reason() -> None:
+    for code in (1000, 1011, 1013, 4404):
+
+        async def closing(send: Send, code: int = code) -> None:
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": code, "reason": "so it is"})
+
+        transport, _ = await visited(closing)
+        assert transport.value().endswith(b"\x88\x0a" + struct.pack("!H", code) + b"so it is")
+
+
+async def test_a_refused_handshake_has_the_status_and_the_reason() -> None:
+    for code, line in ((4429, b"429 not now"), (4401, b"401 not now"), (1000, b"403 not now"), (None, b"403 not now")):
+
+        async def refusing(send: Send, code: int | None = code) -> None:
+            await send({"type": "websocket.close", **({"code": code} if code else {}), "reason": "not now"})
+
+        transport, _ = await visited(refusing)
+        assert transport.value().startswith(b"HTTP/1.1 " + line + b"\r\n")
+
+
+async def test_sending_waits_until_the_client_has_taken_what_was_sent() -> None:
+    sent: list[int] = []
+    go_on = asyncio.Semaphore(0)
+
+    async def sending(send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        for number in range(3):
+            await go_on.acquire()
+            await send({"type": "websocket.send", "text": f"text {number}"})
+            sent.append(number)
+
+    async def after(step: Callable[[], Any]) -> list[int]:
+        step()
+        await asyncio.sleep(0.2)
+        return list(sent)
+
+    transport, protocol = await visited(sending)
+    assert await after(go_on.release) == [0]
+    transport.producer.pauseProducing()
+    assert await after(go_on.release) == [0]
+    assert b"text 1" in transport.value(), "it has gone to the transport, which is full by then"
+    assert await after(transport.producer.resumeProducing) == [0, 1]
+    transport.producer.pauseProducing()
+    assert await after(go_on.release) == [0, 1]
+    assert await after(lambda: protocol.server.protocol_disconnected(protocol)) == [0, 1, 2], "nobody to wait for"
