@@ -1,9 +1,6 @@
 import base64
 import copy
-import gc
 import json
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from hypothesis import strategies as st
 from runs.core.redact import Masker, is_marker, restore
 from runs.core.redact.markers import MANY
 from runs.core.redact.masker import MAX_LOOKED
+from tests.growth import grows_in_proportion, repeated
 
 UPSTREAM_KEY = "lyzr-Upstream/Key+7d9f2c1ab34e"
 masker = Masker(b"k" * 32, known_values=[UPSTREAM_KEY])
@@ -457,31 +455,12 @@ HOSTILE = """a|pwd=a |pwd=|pwd={|pwd={}|pwd="|pwd=\\"|\\"|sk-|eyJ|_eyJ|eyJaaaaa.
 """.replace("\n", "").split("|")
 
 
-def seconds(mask: Callable[[str], object], text: str) -> float:
-    """CPU seconds of this thread: others on the machine do not count. The median of three."""
-
-    def once() -> float:
-        start = time.thread_time()
-        mask(text)
-        return time.thread_time() - start
-
-    gc.disable()  # its rounds come in steps that hide how the work grows
-    try:
-        return statistics.median(once() for _ in range(3))
-    finally:
-        gc.enable()
-
-
-def grows_in_proportion(text_of: Callable[[int], str]) -> bool:
-    """Whether twice the length takes about twice the time; a square would take four times as much."""
-    own = Masker(b"k", known_values=[UPSTREAM_KEY], mask_email=True)
-    half, whole = seconds(own.text, text_of(200_000)), seconds(own.text, text_of(400_000))
-    return whole < 3.2 * half + 0.02
+everything_on = Masker(b"k", known_values=[UPSTREAM_KEY], mask_email=True)
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_hostile_megabyte_takes_time_in_proportion_to_its_length(piece: str) -> None:
-    assert grows_in_proportion(lambda size: (piece * (size // len(piece) + 1))[:size])
+    assert grows_in_proportion(everything_on.text, repeated(piece))
 
 
 def in_strings(size: int) -> str:
@@ -506,7 +485,7 @@ def in_strings(size: int) -> str:
     ids=["strings", "secrets", "values", "JSON in strings", "deep", "duplicates", "brackets", "objects"],
 )
 def test_a_megabyte_of_hostile_json_takes_time_in_proportion_to_its_length(text_of: Callable[[int], str]) -> None:
-    assert grows_in_proportion(text_of)
+    assert grows_in_proportion(everything_on.text, text_of)
 
 
 def test_json_inside_strings_inside_strings_is_masked_however_deep() -> None:
