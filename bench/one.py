@@ -13,6 +13,9 @@ def main() -> None:
     django.setup()
     from django.core.management import call_command
 
+    from runs.threads import take_short_turns
+
+    take_short_turns()  # as `serve` and `worker` do
     folder = Path(os.environ["DATA_DIR"])
     call_command("migrate", verbosity=0)
     call_command("collectstatic", interactive=False, verbosity=0)

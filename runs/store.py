@@ -42,6 +42,7 @@ from runs.models import (
     Worker,
     Workflow,
 )
+from runs.prepared import update
 
 LEASE_SECONDS = 15.0
 FORGET_SECONDS = 3600.0  # after its last beat a worker that was killed is listed no longer
@@ -385,13 +386,12 @@ def commit(changes: Sequence[Change], *, again: bool = False) -> set[int]:
         good = []
         for change in sorted(changes, key=lambda change: change.claim.run_id):
             claim = change.claim
-            stream = Stream.objects.held(claim.owner, claim.epoch).filter(run_id=claim.run_id)
             row: dict[str, Any] = {"owner": claim.owner}
             if change.events or change.receipts or change.rejected:
                 row = {"alive_at": EpochNow(), "last_frame_at": EpochNow()}
             if change.done:
                 row |= {"active": False, "lease_until": None}
-            if not stream.update(**row):
+            if not update(Stream, row, run_id=claim.run_id, owner=claim.owner, epoch=claim.epoch):  # the fence
                 fenced.add(claim.run_id)
             elif not (again and Run.objects.filter(pk=claim.run_id, rev__gte=change.rev).exists()):
                 good.append(change)
@@ -401,7 +401,8 @@ def commit(changes: Sequence[Change], *, again: bool = False) -> set[int]:
             _write_rest(change)
         _note_happenings(good)
         _note_traces(good)
-        note_ends([change.claim.run_id for change in good if change.run.get("status") in Run.ENDED])
+        if ended := [change.claim.run_id for change in good if change.run.get("status") in Run.ENDED]:
+            note_ends(ended)
         _learn(good)
     return fenced
 
@@ -495,16 +496,16 @@ def _write_rest(change: Change) -> None:
         Gap.objects.filter(run_id=run_id, ended_at=None).update(ended_at=change.close_gaps_at)
     if change.gap:
         Gap.objects.create(run_id=run_id, **msgspec.structs.asdict(change.gap))
-        row["gap_count"] = F("gap_count") + 1
+        Run.objects.filter(pk=run_id).update(gap_count=F("gap_count") + 1)
     if change.events:
         row["last_seq"] = change.events[-1].seq
     for frame in change.rejected:
         _quarantine(run_id, frame)
     if change.rejected:
-        row["rejected_count"] = F("rejected_count") + len(change.rejected)
+        Run.objects.filter(pk=run_id).update(rejected_count=F("rejected_count") + len(change.rejected))
     if change.launch:
         Launch.objects.filter(run_id=run_id).update(**change.launch)
-    Run.objects.filter(pk=run_id).update(**row)
+    update(Run, row, id=run_id)
     if change.retry:
         _create_retry(run_id, change.retry)
 

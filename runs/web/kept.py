@@ -41,6 +41,7 @@ class Kept:
     rev: int = -1  # the outline holds every change up to this one
     graph: Graph | str | None = None
     run: Run | None = None  # as it was read last
+    rings: int = -1  # that the run's feed had heard before that reading
     tasks: OrderedDict[int, Task] = field(default_factory=OrderedDict)  # those that changed last, as of `rev`
     _reset_rev: int | None = None
     _standing: tuple[Any, ...] = ()
@@ -68,6 +69,12 @@ class Kept:
                 self.tasks.popitem(last=False)
         self.outline.put(items)
         self.rev = max(rev, self.rev, *(item.rev for item in items))
+
+    def is_whole(self, since: int, rev: int, rings: int) -> bool:
+        """Whether a page at this place lacks nothing, known without reading: its run was read after the last ring."""
+        if self.rings != rings:  # asked first: another thread sets the run before it
+            return False
+        return self.run is not None and (self.run.last_seq, self.run.rev) == (since, rev)
 
     def stands_since(self, run: Run, gaps: Iterable[Gap]) -> int:
         """At which rev, at the latest, the run had become what it is but for its counters."""

@@ -57,6 +57,7 @@ class Feed:
     def __init__(self, group: str) -> None:
         self.group = group
         self.sockets: set[asyncio.Event] = set()
+        self.rings = 0  # heard so far, polls included
         self.kept: Kept | None = None  # what the pages of a run share beyond one batch
         self._batches: dict[Any, asyncio.Task[Any]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -81,6 +82,7 @@ class Feed:
         return await asyncio.shield(self._batches[place])
 
     def _wake(self) -> None:
+        self.rings += 1
         self._batches.clear()
         for wake in self.sockets:
             wake.set()
@@ -315,8 +317,14 @@ class RunConsumer(LiveConsumer):
     async def batch(self) -> tuple[str, int] | None:
         assert self.feed
         kept = self.feed.kept = self.feed.kept or Kept(self.run_id)
-        place, turn = (self.since, self.rev, self.drawn_on, self.asked), self.turn
-        found = await self.feed.shared(place, lambda: render.run_changes(kept.run_id, *place, kept))
+        place, turn, rings = (self.since, self.rev, self.drawn_on, self.asked), self.turn, self.feed.rings
+        if self.asked.only_follows and kept.is_whole(self.since, self.rev, rings):
+            return None  # it acknowledges what was read last, and nobody has rung since
+
+        def read() -> tuple[str, int] | None:
+            return render.run_changes(kept.run_id, *place, kept, rings)
+
+        found = await self.feed.shared(place, read)
         # A page that has asked for something else since then knows an old answer by its turn.
         return found and (f"<!--{turn}-->{found[0]}", found[1])
 

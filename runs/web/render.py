@@ -312,12 +312,18 @@ def _partial(target: str, swap: str, html: str | SafeString) -> SafeString:
 
 
 def run_changes(
-    run_id: int, since: int, rev: int, drawn_on: str, asked: Asked | None = None, kept: Kept | None = None
+    run_id: int,
+    since: int,
+    rev: int,
+    drawn_on: str,
+    asked: Asked | None = None,
+    kept: Kept | None = None,
+    rings: int = 0,
 ) -> tuple[str, int] | None:
     """What a page at this place lacks, as one message, and how many events came; None when it lacks nothing.
 
     Rows are written while this reads. The page is told the rev of the run's row, which is read first: nothing that is
-    read after it can be older, and what is newer comes again.
+    read after it can be older, and what is newer comes again. `rings`: heard by the run's feed before this reading.
     Raises Run.DoesNotExist.
     """
     asked, kept = asked or Asked(), kept or Kept(run_id)
@@ -334,6 +340,7 @@ def run_changes(
         if run.ended:  # from here on, what its workflow says of retries is shown
             run = read_run(run_id)
         kept.run = run
+        kept.rings = max(kept.rings, rings)
         if (rev, since) == (run.rev, run.last_seq) and not (asked.wants or moved):
             return None
         kept.catch_up(run.rev, run.reset_rev)

@@ -68,6 +68,11 @@ class Asked:
         return self if self.at is None or self.at <= farthest(last_seq) else replace(self, at=None)
 
     @property
+    def only_follows(self) -> bool:
+        """It wants what comes, and nothing else."""
+        return not self.wants and self.at is None and self.shows is None
+
+    @property
     def view(self) -> View:
         query = _parsed(self.text)
         return View(

@@ -356,6 +356,33 @@ async def test_sockets_at_the_same_place_share_one_reading(run: Run, monkeypatch
     assert len(readings) == 1
 
 
+async def test_an_acknowledgement_of_what_was_read_last_costs_no_reading(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "POLL_SECONDS", 30.0)
+    rings: list[int] = []
+    changes = render.run_changes
+
+    def counted(*place: Any) -> tuple[str, int] | None:
+        rings.append(place[-1])
+        return changes(*place)
+
+    async with opened(run) as page:
+        assert await page.socket.receive_nothing(0.2)
+        monkeypatch.setattr(render, "run_changes", counted)
+        for n in range(3):
+            await in_thread(lambda: write(run, events=1))
+            await publish.ring({run.pk})
+            await page.take()
+            await page.acknowledge()
+            assert await page.socket.receive_nothing(0.2)
+            assert len(rings) == n + 1, "one ring, one reading"
+        await page.acknowledge(wants="1")
+        await page.take()
+    assert len(rings) == 4, "what a page asks for is read, whether or not anything came"
+    assert page.events == [1, 2, 3, 4, 5]
+
+
 async def test_a_slow_page_holds_up_no_other(run: Run) -> None:
     async with opened(run) as slow, opened(run) as quick:
         for n in range(3):

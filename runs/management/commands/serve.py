@@ -17,6 +17,7 @@ from accounts.signin import link_for_start
 from alerts.delivering import Deliverer
 from alerts.fanning import site as site_url
 from runs import catalogue, store
+from runs.threads import take_short_turns
 from runs.web import limits
 from runs.web.live import MAX_INBOUND
 from runs.worker.supervisor import Supervisor
@@ -63,6 +64,7 @@ class Command(BaseCommand):
         except OperationalError as error:
             raise CommandError(f"The database cannot be written: {error}") from None
         limits.install()
+        take_short_turns()
         escaped = host.replace(":", r"\:")
         server = Server(
             application=get_default_application(),

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from alerts.delivering import Deliverer
 from alerts.fanning import site
+from runs.threads import take_short_turns
 from runs.worker.supervisor import Supervisor
 from telemetry import senders
 
@@ -27,6 +28,7 @@ class Command(BaseCommand):
                 "SQLite cannot be shared by several processes here: set DATABASE_URL to a PostgreSQL database, or use "
                 "`serve`, which works alone."
             )
+        take_short_turns()
         asyncio.run(_work())
 
 
