@@ -1,11 +1,11 @@
-"""Small reads and writes without Django's making of their SQL, which is most of what they cost."""
+"""Queries whose SQL is put together once. For a small read Django's making of the text is most of the cost."""
 
-from collections.abc import Callable, Mapping
-from functools import cache, cached_property
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connection
-from django.db.models import Func, Model, QuerySet
+from django.db.models import Model, QuerySet
 from django.db.models.sql.compiler import SQLCompiler
 
 _STAND_INS = tuple(range(2_000_000_001, 2_000_000_009))  # no other constant of a query looks like these
@@ -47,29 +47,3 @@ class Prepared[Row: Model]:
             compiler=compiler,
             converters=compiler.get_converters(columns),
         )
-
-
-def update(model: type[Model], values: Mapping[str, Any], **where: Any) -> int:
-    """`filter(**where).update(**values)`. Returns how many rows there were.
-
-    `where`: columns that equal a value. `values`: plain ones, or a function of the database without arguments.
-    """
-    quote, table = connection.ops.quote_name, model._meta.db_table
-    assigned, params = [], list[Any]()
-    for name, value in values.items():
-        field = _field(model, name)
-        if isinstance(value, Func):
-            called = getattr(value, f"as_{connection.vendor}")(None, connection)[0]
-            assigned.append(f"{quote(field.column)} = {called}")
-        else:
-            assigned.append(f"{quote(field.column)} = %s")
-            params.append(field.get_db_prep_save(value, connection))
-    found = " AND ".join(f"{quote(_field(model, name).column)} = %s" for name in where)
-    with connection.cursor() as cursor:
-        cursor.execute(f"UPDATE {quote(table)} SET {', '.join(assigned)} WHERE {found}", [*params, *where.values()])
-        return int(cursor.rowcount)
-
-
-@cache
-def _field(model: type[Model], name: str) -> Any:
-    return model._meta.get_field(name)

@@ -42,7 +42,7 @@ from runs.models import (
     Worker,
     Workflow,
 )
-from runs.prepared import update
+from runs.updating import update
 
 LEASE_SECONDS = 15.0
 FORGET_SECONDS = 3600.0  # after its last beat a worker that was killed is listed no longer

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs.fields": set(),
     "runs.models": {"runs.core", "runs.fields"},
     "runs.vault": {"runs.core", "runs.models"},
-    "runs.store": {"runs.core", "runs.fields", "runs.models", "runs.vault"},
+    "runs.store": {"runs.core", "runs.fields", "runs.models", "runs.updating", "runs.vault"},
     "runs.facts": {"runs.core", "runs.fields", "runs.models"},
     "runs.listing": {"runs.core", "runs.models"},
     "runs.comparing": {"runs.core", "runs.fields", "runs.models"},
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs.replay": {"runs.core", "runs.history", "runs.models", "runs.store"},
     "runs.publish": set(),
     "runs.prepared": set(),
+    "runs.updating": set(),  # for the store alone
     "runs.threads": set(),
     "runs.about": set(),
     "runs.upstream": {"outgoing", "runs.core"},
@@ -56,8 +57,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs.templatetags": {"runs.core", "runs.facts", "runs.models"},
     "runs.management": {
         "accounts", "alerts", "runs.actions", "runs.archive", "runs.catalogue", "runs.core", "runs.facts",
-        "runs.fields", "runs.keeping", "runs.models", "runs.publish", "runs.store", "runs.upstream", "runs.vault",
-        "runs.web", "runs.worker", "telemetry",
+        "runs.fields", "runs.keeping", "runs.models", "runs.publish", "runs.store", "runs.threads", "runs.upstream",
+        "runs.vault", "runs.web", "runs.worker", "telemetry",
     },
     "runs.migrations": {"runs.core", "runs.fields", "runs.models"},
     "runs.apps": set(),
@@ -102,7 +103,7 @@ RUN_MODELS = {
     "UsualTimes",
 }  # fmt: skip
 CONFIGURATION_MODELS = {"Upstream", "Workflow", "WorkflowVersion"}
-STORES = {"runs.store", "runs.keeping"}
+STORES = {"runs.store", "runs.keeping", "runs.updating"}
 CONFIGURATION_WRITER = "runs.catalogue"
 RELATED = {"events", "tasks", "gaps", "rejected", "runs", "retries", "stream", "launch", "happenings", "versions"}
 WRITES = {

@@ -19,10 +19,10 @@ from django.utils.safestring import SafeString
 from runs import listing
 from runs.core.difference import ABSENT
 from runs.core.outline import Item
-from runs.facts import progress_of
 from runs.listing import Filters, Place, place_in
 from runs.models import Event, Run, Task
 from runs.prepared import Prepared
+from runs.templatetags import moving
 from runs.templatetags.rows import span, time_tag
 from runs.templatetags.run_row import run_row
 from runs.web import board
@@ -42,7 +42,6 @@ LOG_FIRST = 200  # events that the first page shows
 BATCH = 300  # events and tasks that one message carries at most
 LIST_MOST = 200
 MOST_FRESH = 100  # new runs that a list counts up to
-STATES = ("failed", "running", "succeeded", "unknown", "skipped", "pending")  # of tasks, in the toolbar
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -124,7 +123,7 @@ def _events_of(run_id: int) -> str:
 # --- regions --------------------------------------------------------------------------------------------------
 
 
-def region(name: str, run: Run, **more: Any) -> str:
+def region(name: str, run: Run, **more: Any) -> SafeString:
     """One template file a live region: templates/runs/_NAME.html."""
     return render_to_string(f"runs/_{name}.html", {"run": run, **more})
 
@@ -135,8 +134,6 @@ def facts_of(scene: Scene) -> dict[str, Any]:
     return {
         "axis": axis,
         "at_event": scene.at,
-        "total": progress_of(run, scene.now).total,
-        "segments": _segments(run),
         "ended": run.ended,
         "elapsed": _elapsed(run, axis),
         "since": None if run.ended else axis.start,
@@ -158,21 +155,6 @@ def _elapsed(run: Run, axis: Axis) -> float | None:
     if run.execution_time is not None:
         return run.execution_time
     return axis.length if run.ended and run.started_at is not None else None
-
-
-def _segments(run: Run) -> list[dict[str, Any]]:
-    counts = [
-        (state, getattr(run, f"tasks_{state}"))
-        for state in ("succeeded", "failed", "skipped", "unknown", "running", "pending")
-    ]
-    total = sum(count for _, count in counts) or 1
-    parts, x = [], 0.0
-    for state, count in counts:
-        if count:
-            width = 1000 * count / total
-            parts.append({"state": state, "count": count, "x": f"{x:.1f}", "width": f"{width:.1f}"})
-            x += width
-    return parts
 
 
 def failure_of(scene: Scene) -> dict[str, Any] | None:
@@ -283,9 +265,8 @@ def travelled(scene: Scene, stored: Run, asked: Asked) -> dict[str, Any]:
 
 
 def toolbar_of(run: Run, asked: Asked) -> dict[str, Any]:
-    """What the toolbar shows: counts of all tasks by state, and what of the view is chosen."""
-    states = [(state, getattr(run, f"tasks_{state}")) for state in STATES]
-    return {"states": states, "view": asked.view, "asked": asked, "drawable": not run.attached}
+    """What of the view is chosen, and what there is to choose."""
+    return {"view": asked.view, "asked": asked, "drawable": not run.attached}
 
 
 def sync(scene: Scene, drawn: Window, since: int, rev: int, task: Item | None = None) -> SafeString:
@@ -415,20 +396,20 @@ def _new_events(run_id: int, since: int, last: int, asked: Asked) -> tuple[list[
 
 def _regions(scene: Scene, asked: Asked, *, everything: bool) -> list[SafeString]:
     """Those that move with every event, or all."""
-    run, facts = scene.run, facts_of(scene)
-    parts = {
-        "#progress": region("progress", run, **facts),
-        "#state-chips": region("chips", run, **toolbar_of(run, asked)),
-    }
+    run = scene.run
+    parts = {"#progress": moving.progress(run), "#state-chips": moving.state_chips(run, asked.view)}
     if not everything:
-        parts["#steps"] = region("steps", run, **facts)
+        parts["#steps"] = moving.steps(run)
     else:
-        parts["#run-head"] = region("head", run, **facts)
-        parts["#banners"] = region("banners", run, **facts)
-        parts["#no-tasks"] = region("no_tasks", run, **facts)
-        parts["#no-events"] = region("no_events", run, **facts)
-        parts["#failure"] = region("failure", run, failure=failure_of(scene))
-        parts["#io"] = region("io", run, io=io_of(run))
+        facts = facts_of(scene)
+        parts |= {
+            "#run-head": region("head", run, **facts),
+            "#banners": region("banners", run, **facts),
+            "#no-tasks": region("no_tasks", run, **facts),
+            "#no-events": region("no_events", run, **facts),
+            "#failure": region("failure", run, failure=failure_of(scene)),
+            "#io": region("io", run, io=io_of(run)),
+        }
     return [_partial(target, "outerMorph", html) for target, html in parts.items()]
 
 

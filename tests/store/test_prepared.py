@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from runs.models import EpochNow, Event, Run, Stream
-from runs.prepared import Prepared, update
+from runs.prepared import Prepared
+from runs.updating import update
 from tests.factories import make_event, make_run, make_stream
 
 pytestmark = pytest.mark.django_db
