@@ -59,7 +59,6 @@ def window(scene: Scene, asked: Asked, *, rev: int = -1, drawn_on: str = "") -> 
     total = len(arranged.lines)
     first = max(0, min(asked.first - ABOVE, total - WINDOW))
     lines = arranged.lines[first : first + WINDOW]
-    ids = tuple(map(row_id, lines))
     drawn = tuple(_drawn_as(line, arranged.folded) for line in lines)
     shape = _shape(first, total, drawn)
     idle = kept.idle(run, scene.axis)
@@ -79,7 +78,7 @@ def window(scene: Scene, asked: Asked, *, rev: int = -1, drawn_on: str = "") -> 
         "" if run.ended else _text(arranged.front),
         ",".join(f"{one.x0:.3f}-{one.x1:.3f}" for one in idle),
         len(hidden),
-        "" if shape == asked.shape else format_html(' data-order="{}"', " ".join(ids)),
+        "" if shape == asked.shape else format_html(' data-order="{}"', " ".join(map(row_id, lines))),
     )
     return Window(attributes, SafeString("".join(rows(wanted, drawing))), shape, on)  # nosec B703  # escaped below
 
@@ -98,10 +97,10 @@ def row_id(line: Line) -> str:
 
 def _drawn_as(line: Line, folded: frozenset[str]) -> str:
     """Which row it is, and what of its drawing no change of a task tells: filters and folds do that."""
-    if isinstance(line, Fold):
-        counts = ",".join(f"{state}{count}" for state, count in line.counts)
-        return f"{row_id(line)}/{line.opened}/{counts}"
-    return f"{row_id(line)}/child" if line.name in folded else row_id(line)
+    if isinstance(line, Item):
+        return f"task-{line.pk}/child" if line.name in folded else f"task-{line.pk}"
+    counts = ",".join(f"{state}{count}" for state, count in line.counts)
+    return f"{row_id(line)}/{line.opened}/{counts}"
 
 
 def _text(number: int | None) -> str:

@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from channels.consumer import get_handler_name
 from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.contrib.sessions.models import Session
 from django.utils import timezone
@@ -194,6 +196,16 @@ class LiveConsumer(AsyncWebsocketConsumer):
     """What both sockets share: who may listen, the acknowledgement, and the loop that answers it."""
 
     group = ""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """As channels has it, without a channel of its own, since feeds listen for all sockets, and without its look at
+        database connections before each message, which `reading` does where they are used.
+        """
+        self.scope, self.base_send = scope, send
+        with contextlib.suppress(StopConsumer):
+            while True:
+                message = await receive()
+                await getattr(self, get_handler_name(message))(message)
 
     def begin(self) -> None:
         self.wake, self.place, self.trusted = asyncio.Event(), asyncio.Event(), asyncio.Event()
