@@ -161,7 +161,7 @@ def test_commands_and_make_targets_in_a_page_exist(page: Path) -> None:
     text, known = page.read_text(), get_commands().keys()
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for line in text.splitlines():
-        for name, rest in re.findall(r"manage\.py ([a-z_]+)([^`]*)", line):
+        for name, rest in re.findall(r"(?:manage\.py|^    run|`run) ([a-z_]+)([^`]*)", line):
             assert name in known, f"there is no command {name}"
             parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
             options = {option for action in parser._actions for option in action.option_strings}

@@ -1,7 +1,9 @@
 """Apprise: real messages through a real plugin, in time, masked, and only to where they may go."""
 
 import logging
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,6 +185,14 @@ def test_a_matrix_homeserver_that_is_named_is_asked_for_no_other(settings: Any) 
 def test_the_tokens_of_a_cloud_service_are_not_taken_for_hosts(url: str, settings: Any) -> None:
     settings.ALLOW_PRIVATE_UPSTREAMS = False
     apprise_service.check(url)
+
+
+def test_the_addresses_that_the_documentation_gives_are_known() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "alerts.md").read_text()
+    addresses = re.findall(r"^\| [^|]+ \| `(\w+://[^`]+)` \|", page, re.MULTILINE)
+    assert len(addresses) > 10
+    for url in addresses:
+        apprise_service.check(url)
 
 
 def test_of_an_address_only_the_service_is_shown() -> None:
