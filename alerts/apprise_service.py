@@ -119,8 +119,9 @@ def _markdown(service: Any, title: str, text: str) -> tuple[str, str]:
     """Both for a service that knows Markdown alone. Apprise would escape the link in the last line and so break it."""
     words, _, link = text.rpartition("\n")
     escaped = partial(convert_between, apprise.NotifyFormat.TEXT, apprise.NotifyFormat.MARKDOWN)
+    paragraphs = escaped(words).replace("\n", "\n\n")  # Markdown takes a single line break for a blank
     # A title of its own is shown as it is; one that has no place becomes part of the text.
-    return title if service.title_maxlen > 0 else escaped(title), f"{escaped(words)}\n\n[{link}]({link})"
+    return title if service.title_maxlen > 0 else escaped(title), f"{paragraphs}\n\n[{link}]({link})"
 
 
 class Busy(Exception):

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import pytest_asyncio
-from apprise.plugins import pagerduty
+from apprise.plugins import opsgenie, pagerduty
 from apprise.plugins.discord import NotifyDiscord
+from apprise.plugins.google_chat import NotifyGoogleChat
 from apprise.plugins.slack import NotifySlack
 from apprise.plugins.telegram import NotifyTelegram
+from apprise.plugins.webexteams import NotifyWebexTeams
 
 from alerts.sending import send
 from tests.alerts.mailbox import PASSWORD, USER, Mailbox, mailbox
@@ -114,7 +116,7 @@ def shown(markdown: str) -> str:
     assert found, markdown
     words, label, link = found.groups()
     assert label == link
-    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", words) + "\n" + link
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", words).replace("\n\n", "\n") + "\n" + link
 
 
 @pytest.mark.parametrize("name", ANY_HOST)
@@ -217,6 +219,27 @@ FIXED_HOST = {
         status=204,
         words="",
     ),
+    "google chat": Service(
+        "gchat://space/key-4711/token-4711",
+        "/v1/spaces/space/messages?token=token-4711&key=key-4711",
+        ["key-4711", "token-4711"],
+        lambda body: body["text"].replace("*", ""),
+    ),
+    "webex": Service(
+        f"wxteams://{'webex4711aaa' * 7}",
+        f"/{'webex4711aaa' * 7}",
+        ["webex4711"],
+        lambda body: shown(body["markdown"]),
+    ),
+    "opsgenie": Service(
+        "opsgenie://abcdefgh-4711-4711-4711-abcdefghijkl/",
+        "/",
+        ["abcdefgh-4711"],
+        lambda body: f"{body['message']}\n{body['description']}",
+        ("authorization", "GenieKey abcdefgh-4711-4711-4711-abcdefghijkl"),
+        202,
+        '{"result": "Request will be processed", "requestId": "1"}',
+    ),
     "telegram": Service(
         "tgram://123456789:abcdefghijklmnopqrstuvwxyz4711/12315544/",
         "/123456789:abcdefghijklmnopqrstuvwxyz4711/sendMessage",
@@ -234,6 +257,9 @@ def at_loopback(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NotifySlack, "webhook_url", base)
     monkeypatch.setattr(NotifyDiscord, "notify_url", base)
     monkeypatch.setattr(NotifyTelegram, "notify_url", base + "/")
+    monkeypatch.setattr(NotifyGoogleChat, "notify_url", base + "/v1/spaces/{workspace}/messages")
+    monkeypatch.setattr(NotifyWebexTeams, "notify_url", base)
+    monkeypatch.setitem(opsgenie.OPSGENIE_API_LOOKUP, opsgenie.OpsgenieRegion.US, base + "/")
     monkeypatch.setitem(pagerduty.PAGERDUTY_API_LOOKUP, pagerduty.PagerDutyRegion.US, base + "/")
 
 
