@@ -227,6 +227,16 @@ def test_every_check_of_readiness_is_documented() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == CHECKS.keys()
 
 
+def test_every_step_of_an_upgrade_is_documented() -> None:
+    table = OPERATIONS_PAGE.split("| step | does | waits |")[1].split("\n\n")[0]
+    steps = {
+        f"{path.parents[1].name}.{path.name[:4]}"
+        for path in ROOT.glob("*/migrations/0*.py")
+        if not path.name.startswith("0001")
+    }
+    assert set(re.findall(r"`(\w+\.\d{4})`", "".join(re.findall(r"^\|([^|]*)\|", table, re.MULTILINE)))) == steps
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_a_command_is_documented_with_its_options(name: str) -> None:
     section = commands_documented().get(name)
