@@ -5,20 +5,26 @@ services of this very machine are refused.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import apprise
+from apprise.conversion import convert_between
 
-from outgoing.addresses import Forbidden, check_host
+from outgoing.addresses import Forbidden, check_host, private_allowed
 from outgoing.dialling import check_name
 
 MOST_THREADS = 8  # one that hangs beyond its time keeps its place until it ends
 
 # What shows a window, writes to a device or to the log of the machine that Stepline runs on.
 LOCAL = frozenset("blink1 dbus gio glib gnome kde macosx qt syslog windows".split())
+
+# Plugins that ask a directory, or the people addressed, for the host to send to.
+ASK_WHERE = frozenset({"NotifyBlueSky", "NotifyNostr"})
 
 _free = threading.BoundedSemaphore(MOST_THREADS)
 
@@ -55,10 +61,20 @@ def _service(url: str, seconds: float) -> Any:
         raise Forbidden("Apprise knows no service by this address, or something is missing in it")
     if service.redirects:
         raise Forbidden("Redirects cannot be turned on: leave redirect= out of the address")
+    if _asks_where(service) and not private_allowed():
+        raise Forbidden(
+            "This service asks elsewhere which host to send to, and that may be any host. For Matrix, name the "
+            "homeserver itself and add discovery=no"
+        )
     for host in _hosts(service):
         check_host(host, 443)
         check_name(f"https://{f'[{host}]' if ':' in host else host}/")
     return service
+
+
+def _asks_where(service: Any) -> bool:
+    """Whether its plugin sends to a host that some answer names, which nothing here can check before."""
+    return type(service).__name__ in ASK_WHERE or bool(getattr(service, "discovery", False) and service.secure)
 
 
 def _hosts(service: Any) -> set[str]:
@@ -76,19 +92,36 @@ def _hosts(service: Any) -> set[str]:
 def say(url: str, title: str, text: str, bad: bool, seconds: float) -> str:
     """Blocks. '' when the service took it, else what it said, unmasked. Raises Forbidden."""
     service = _service(url, seconds)
+    form = apprise.NotifyFormat.TEXT
+    if service.resolve_format(form) == apprise.NotifyFormat.MARKDOWN:
+        title, text, form = *_markdown(service, title, text), apprise.NotifyFormat.MARKDOWN
     speaker = apprise.Apprise(asset=service.asset)
     speaker.add(service)
     result = speaker.notify(
         title=title,
         body=text,
         notify_type=apprise.NotifyType.FAILURE if bad else apprise.NotifyType.SUCCESS,
-        body_format=apprise.NotifyFormat.TEXT,
+        body_format=form,
         timeout=seconds,
+        log_level=logging.DEBUG,
     )
     if result:
         return ""
-    words = " ".join(str(entry.message) for entry in result.logs() if entry.level in ("WARNING", "ERROR", "CRITICAL"))
+    # Plugins warn that it went wrong, and say why at DEBUG.
+    said = [(entry.level, str(entry.message)) for entry in result.logs()]
+    words = " ".join(
+        words for level, words in said if level not in ("DEBUG", "INFO") or words.startswith("Socket Exception")
+    )
     return words or f"no success ({result.status.name.lower()}), and nothing said why"
+
+
+def _markdown(service: Any, title: str, text: str) -> tuple[str, str]:
+    """Both for a service that knows Markdown alone. Apprise would escape the link in the last line and so break it."""
+    words, _, link = text.rpartition("\n")
+    escaped = partial(convert_between, apprise.NotifyFormat.TEXT, apprise.NotifyFormat.MARKDOWN)
+    paragraphs = escaped(words).replace("\n", "\n\n")  # Markdown takes a single line break for a blank
+    # A title of its own is shown as it is; one that has no place becomes part of the text.
+    return title if service.title_maxlen > 0 else escaped(title), f"{paragraphs}\n\n[{link}]({link})"
 
 
 class Busy(Exception):

@@ -10,6 +10,7 @@ from runs.models import Happening, Run
 type Body = dict[str, Any]
 
 LONGEST_ERROR = 500  # characters of an error's message in words
+LONGEST_TITLE = 80  # characters; encoded for a mail, a line of a header has room for so many of any kind
 
 _HEADLINES = {
     Kind.TASK_FAILED: "Task failed",
@@ -93,11 +94,13 @@ def headline(body: Body, kind: str) -> str:
 
 
 def title(body: Body) -> str:
-    """One line: what, and of which flow."""
+    """One line, shortened: what, and of which flow."""
     if body["event"] == "test":
         return "Stepline: test message"
     task = f": {body['task']['name']}" if body["task"] else ""
-    return f"{headline(body, body['event'])}{task} · {body['run']['flow_name']}"
+    # Names come from an upstream: with a line break, or too long, no server would take the mail.
+    line = " ".join(f"{headline(body, body['event'])}{task} · {body['run']['flow_name']}".split())
+    return line if len(line) <= LONGEST_TITLE else line[: LONGEST_TITLE - 1] + "…"
 
 
 def text(body: Body) -> str:

@@ -1,7 +1,7 @@
-"""`python -m bench [--full] [--json FILE] [NAME…]`: the measurements as a table, and as JSON under bench/results/.
+"""`python -m bench [--full] [NAME…]`: the measurements as a table, and as JSON under bench/results/.
 
-Each stands in a process of its own, with a database of its own. `--full`: at the sizes of docs/performance.md, and
-those that take long, too; without it, under ten minutes for all.
+Each stands in a process of its own, with a database of its own. `--full`: at full size, and those that take long, too;
+without it, under ten minutes for all.
 """
 
 import argparse

@@ -332,7 +332,7 @@ LOGGING = {
             for name in ("runs", "sandbox", "accounts", "alerts", "api", "dropin", "dashboard", "telemetry")
         },
         # What it says may quote a channel's address; alerts/apprise_service.py hears it, and what is kept is masked.
-        "apprise": {"handlers": ["nowhere"], "propagate": False},
+        "apprise": {"handlers": ["nowhere"], "propagate": False, "level": "DEBUG"},
         "django.request": {"level": "ERROR"},
         "axes": {"level": "ERROR"},  # the audit log tells of failed sign-ins; these would hold what was typed as a name
     },

@@ -115,9 +115,7 @@ def launch(
     merged = {**defaults, **_unmasked(inputs or {}, _defaults(masked), defaults)}
     if (schema := schemas.of(definition)) is not None:
         _check_inputs(schema, merged, masker)
-    body = {**plans.strip_canvas(definition), "default_inputs": merged, "flow_name": flow_name, "run_name": run_name}
-    body = {"edges": [], "flow_data": {}, **body}
-    body.pop("description", None)
+    body = {**plans.as_sent(definition), "default_inputs": merged, "flow_name": flow_name, "run_name": run_name}
     if len(json.dumps(body)) > MAX_BODY:
         raise Refused(f"The launch is larger than {MAX_BODY // 1024**2} MiB.", (mistake("inputs", "Too large."),))
     try:

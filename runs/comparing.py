@@ -9,6 +9,7 @@ from django.db.models import Func, IntegerField, QuerySet
 from runs.core.changes import Changes, changes
 from runs.core.comparison import Pair, Side, pairs
 from runs.core.difference import Difference, differences
+from runs.core.plan import as_sent
 from runs.models import Launch, Run, Task
 
 MOST_PLACES = 1000  # of one value that are told, or counted
@@ -100,5 +101,6 @@ def _launches(before: Run, after: Run) -> tuple[tuple[Any, dict[str, Any]], tupl
 
 
 def _definition(launch: Launch) -> dict[str, Any]:
-    whole = launch.definition if isinstance(launch.definition, dict) else {}
+    """As it was sent: a retry has no more than that, and what was not sent changed nothing."""
+    whole = as_sent(launch.definition) if isinstance(launch.definition, dict) else {}
     return {name: part for name, part in whole.items() if name not in _NO_CHANGES}

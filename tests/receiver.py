@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,15 +25,16 @@ class Heard(NamedTuple):
 
 
 class Receiver:
-    """`status`: what it answers; 0: nothing, the connection stays open; -1: it hangs up."""
+    """`status`: what it answers; 0: nothing, the connection stays open; -1: it hangs up. `tls`: it speaks https."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.status = 200
         self.words = "thank you"
         self.location = ""
         self.pause = 0.0  # seconds before an answer
         self.heard: list[Heard] = []
         self.port = 0
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._hanging: list[asyncio.StreamWriter] = []
 
@@ -50,7 +52,7 @@ class Receiver:
 
     async def start(self) -> None:
         """Listen, again at the same port where it did before."""
-        self._server = await asyncio.start_server(self._answer, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._answer, "127.0.0.1", self.port, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -87,8 +89,8 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver() -> AsyncIterator[Receiver]:
-    made = Receiver()
+async def receiver(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+    made = Receiver(tls)
     await made.start()
     try:
         yield made

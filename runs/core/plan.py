@@ -128,6 +128,13 @@ def strip_canvas(definition: dict[str, Any]) -> dict[str, Any]:
     return stripped
 
 
+def as_sent(definition: dict[str, Any]) -> dict[str, Any]:
+    """What a launch sends of a definition: no canvas, no description, and parts that have to be there if only empty."""
+    sent = {"edges": [], "flow_data": {}, **strip_canvas(definition)}
+    sent.pop("description", None)
+    return sent
+
+
 def _is_canvas(item: object) -> bool:
     return isinstance(item, dict) and item.get("function") == CANVAS
 

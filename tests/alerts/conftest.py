@@ -7,8 +7,11 @@ import pytest
 import pytest_asyncio
 
 from alerts import delivering, outbox
+from tests.outgoing.conftest import tls
 from tests.receiver import Receiver
 from tests.receiver import receiver as started
+
+__all__ = ["tls"]
 
 
 @pytest_asyncio.fixture

@@ -1,7 +1,9 @@
 """Apprise: real messages through a real plugin, in time, masked, and only to where they may go."""
 
 import logging
+import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,11 +160,39 @@ def test_private_hosts_are_refused_unless_the_setting_allows_them(url: str, sett
 
 @pytest.mark.parametrize(
     "url",
+    [
+        "matrixs://user:pass@example.com/#room",
+        "bluesky://handle@app-password",
+        "nostr://67dea2ed018072d675f5415ecfaed7d2597555e202d85b3d65ea4e58d2d92ffa/?relay=127.0.0.1",
+    ],
+)
+def test_services_that_ask_others_where_to_send_are_refused_where_private_hosts_are(url: str, settings: Any) -> None:
+    apprise_service.check(url)
+    settings.ALLOW_PRIVATE_UPSTREAMS = False
+    with pytest.raises(Forbidden, match="asks elsewhere"):
+        apprise_service.check(url)
+
+
+def test_a_matrix_homeserver_that_is_named_is_asked_for_no_other(settings: Any) -> None:
+    settings.ALLOW_PRIVATE_UPSTREAMS = False
+    apprise_service.check("matrixs://user:pass@example.com/#room?discovery=no")
+
+
+@pytest.mark.parametrize(
+    "url",
     [SLACK, "pagerduty://0123456789abcdef@a-key-0123456789", "discord://123456789012345678/abcdefghijklmnopqrstuvwxyz"],
 )
 def test_the_tokens_of_a_cloud_service_are_not_taken_for_hosts(url: str, settings: Any) -> None:
     settings.ALLOW_PRIVATE_UPSTREAMS = False
     apprise_service.check(url)
+
+
+def test_the_addresses_that_the_documentation_gives_are_known() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "alerts.md").read_text()
+    addresses = re.findall(r"^\| [^|]+ \| `(\w+://[^`]+)` \|", page, re.MULTILINE)
+    assert len(addresses) > 10
+    for url in addresses:
+        apprise_service.check(url)
 
 
 def test_of_an_address_only_the_service_is_shown() -> None:

@@ -10,7 +10,8 @@ from django.urls import URLPattern
 from api import problems
 from api.urls import api, calls
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE = (DOCS / "api.md").read_text()
 SCHEMA = api.get_openapi_schema(path_prefix="/")
 CALLS = {
     f"{method.upper()} {path}": call for path, methods in SCHEMA["paths"].items() for method, call in methods.items()
@@ -57,9 +58,19 @@ def test_a_row_names_the_query_parameters_of_its_call_and_their_bounds(call: str
         assert f"`limit` ({least}; at most {most})" in query
 
 
-@pytest.mark.parametrize(("what", "schema"), [("run", "RunOut"), ("task", "TaskOut"), ("event", "EventOut")])
+@pytest.mark.parametrize(
+    ("what", "schema"), [("run", "RunOut"), ("task", "TaskOut"), ("event", "EventOut"), ("workflow", "WorkflowOut")]
+)
 def test_what_calls_answer_has_the_fields_that_are_named(what: str, schema: str) -> None:
     assert fields_of(what) == set(SCHEMA["components"]["schemas"][schema]["properties"])
+
+
+@pytest.mark.parametrize("page", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]), ids=lambda page: page.name)
+def test_calls_that_other_pages_speak_of_exist(page: Path) -> None:
+    known = {re.sub(r"\{\w+\}", "{}", path) for path in SCHEMA["paths"]} | {"/docs", "/openapi.json"}
+    for said in re.findall(r"/api/v1(/[\w{}/.-]+)", page.read_text()):
+        path = re.sub(r"\{\w+\}|(?<=/)\d+(?=/|$)", "{}", said.rstrip("/.")) or "/"
+        assert path in known, f"{page.name}: there is no /api/v1{said}"
 
 
 def test_every_problem_is_named_and_no_other_is() -> None:

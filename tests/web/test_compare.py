@@ -12,7 +12,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from runs import comparing
+from runs import actions, comparing
 from runs.models import Launch, Run, Task, Upstream
 from runs.web import compare
 from tests.factories import START, make_event, make_run, make_task, make_upstream, make_user
@@ -260,6 +260,20 @@ def test_what_was_launched_is_compared(viewer: Client, upstream: Upstream) -> No
     assert "Only in A: old" in said
     assert 'Task fetch is not the same params.url "a" → now "b"' in said
     assert "edges[0] 1 → now 2" in said
+
+
+def test_a_run_that_was_launched_again_was_launched_with_the_same(viewer: Client, upstream: Upstream) -> None:
+    definition = {
+        "description": "Told to people, not sent.",
+        "tasks": [
+            {"name": "fetch", "function": "call_lyzr_agent", "params": {"password": "hunter2-4711"}},
+            {"name": "canvas", "function": "default_inputs"},
+        ],
+        "default_inputs": {"day": "Mon"},
+    }
+    first = actions.launch(flow_name="Nightly", upstream=upstream, definition=definition)
+    again = actions.retry(first)
+    assert words(page_of(viewer, first, again)).count("The same.") == 2
 
 
 def test_what_a_run_that_was_started_elsewhere_was_launched_with_is_not_known(
