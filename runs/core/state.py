@@ -6,7 +6,7 @@ status are derived from the sorted marks. What arrives late, twice or in another
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
@@ -157,6 +157,37 @@ class TaskState:
             self.moment = list(group)
 
 
+@dataclass(slots=True)
+class Running:
+    """The tasks that run, and which began last: found anew only when that one has ended, for there may be thousands."""
+
+    _since: dict[str, float] = field(default_factory=dict)  # key -> time of its last mark
+    _last: tuple[float, str] | None = field(default=None, compare=False)  # None: not known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._since)
+
+    def put(self, key: str, at: float) -> None:
+        if self._since.get(key) == at:
+            return
+        self.drop(key)
+        alone = not self._since
+        self._since[key] = at
+        if alone or (self._last and (at, key) > self._last):
+            self._last = (at, key)
+
+    def drop(self, key: str) -> None:
+        if self._since.pop(key, None) is not None and self._last and self._last[1] == key:
+            self._last = None
+
+    @property
+    def last(self) -> str:
+        """The key of the one that began last; '' when none runs."""
+        if self._since and self._last is None:
+            self._last = max((at, key) for key, at in self._since.items())
+        return self._last[1] if self._last else ""
+
+
 class Terminal(msgspec.Struct, frozen=True, order=True):
     """An event that ends the run. A report of task-status ranks behind every event of the stream."""
 
@@ -184,7 +215,7 @@ class RunState:
     counts: Counter[TaskStatus] = field(default_factory=Counter)
     moved: set[str] = field(default_factory=set)  # keys between which earlier marks moved; the owner clears it
     _deferred: bool = False  # a fold derives once, at its end
-    _running: set[str] = field(default_factory=set)  # keys
+    _running: Running = field(default_factory=Running)
     _latest: tuple[float, str, str] = (0.0, "", "")  # time, id and name of the mark that is last by time
     _keys: dict[Label, str] = field(default_factory=dict)
     _labels_of_id: dict[str, set[Label]] = field(default_factory=dict)
@@ -227,8 +258,8 @@ class RunState:
     @property
     def current_task(self) -> str:
         """The name of the running task that began last, else of the one that ended last."""
-        if self._running:
-            return max((self.tasks[key] for key in self._running), key=lambda task: (task.marks[-1].at, task.key)).name
+        if last := self._running.last:
+            return self.tasks[last].name
         _, task_id, task_name = self._latest
         key = self._keys.get(Label(task_id, task_name))
         return self.tasks[key].name if key else ""
@@ -357,7 +388,7 @@ def _introduce(state: RunState, label: Label) -> set[str]:
         if not task.planned and not task.marks and key != state._keys[label]:
             del state.tasks[key]
             state.counts[task.status] -= 1
-            state._running.discard(key)
+            state._running.drop(key)
     named = {state._keys[label], *moved, *(state._keys[other] for other in related)} & state.tasks.keys()
     return moved | {key for key in named if _rename(state, state.tasks[key])}
 
@@ -429,7 +460,10 @@ def _derive(state: RunState, keys: Iterable[str]) -> set[str]:
         state.counts[task.status] -= 1
         _derive_task(task, state.terminal, state.gapped)
         state.counts[task.status] += 1
-        (state._running.add if task.status == "running" else state._running.discard)(key)
+        if task.status == "running":
+            state._running.put(key, task.marks[-1].at)
+        else:
+            state._running.drop(key)
         if before != (task.status, task.inferred, task.ends, task.input_seq, task.output_seq, task.error_seq):
             changed.add(key)
     return changed

@@ -198,6 +198,17 @@ def test_the_current_task_is_the_one_that_began_last_and_still_runs() -> None:
     assert fold([*running, made(3, "task_completed", 2, task_name="b")], plan("a", "b")).current_task == "a"
 
 
+@given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans(), st.integers(0, 6)), max_size=25))
+def test_the_current_task_is_right_after_each_event_in_any_order(told: list[tuple[str, bool, int]]) -> None:
+    state = begin()
+    for seq, (name, starts, at) in enumerate(told, 1):
+        apply(state, made(seq, "task_started" if starts else "task_completed", at, task_name=name))
+        running = [task for task in state.tasks.values() if task.status == "running"]
+        if running:
+            assert state.current_task == max(running, key=lambda task: (task.marks[-1].at, task.key)).name
+        assert sorted(state.running) == sorted(task.name for task in running)
+
+
 def test_the_duration_comes_from_the_upstream_or_from_the_ends() -> None:
     told = [made(1, "flow_started", 0), made(2, "flow_completed", 13.4, total_execution_time=13.41, output={})]
     assert fold(told).execution_time == 13.41
