@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from alerts import apprise_service
 from alerts.models import Channel
 from outgoing.addresses import Forbidden, check
 from outgoing.dialling import check_name
@@ -48,6 +47,8 @@ def check_url(means: str, url: str) -> None:
     if len(url) > LONGEST_URL:
         raise Forbidden(f"An address has at most {LONGEST_URL} characters")
     if means == Channel.Means.APPRISE:
+        from alerts import apprise_service  # noqa: PLC0415  # its plugins take 0.1 s to load, and memory
+
         apprise_service.check(url)
     else:
         check(url, WEBHOOK_SCHEMES)

@@ -10,7 +10,7 @@ import msgspec
 from channels.db import database_sync_to_async
 from django.conf import settings
 
-from alerts import apprise_service, channels, messages, webhook
+from alerts import channels, messages, webhook
 from alerts.messages import Body
 from alerts.models import Channel, Kind
 from outgoing.addresses import Forbidden
@@ -64,6 +64,8 @@ async def _webhook(content: channels.Opened, key: str, body: Body, seconds: floa
 
 
 async def _apprise(content: channels.Opened, body: Body, seconds: float) -> Answer:
+    from alerts import apprise_service  # noqa: PLC0415  # its plugins take 0.1 s to load, and memory
+
     title, text = messages.title(body), messages.text(body)
     bad = body["event"] not in GOOD_NEWS
     try:

@@ -53,9 +53,11 @@ async def _follow(ids: Sequence[int], events: int) -> list[float]:
 
     django.setup()
     from runs.models import Run
+    from runs.threads import take_short_turns
     from runs.worker.db import on_thread
     from runs.worker.supervisor import Supervisor
 
+    take_short_turns()  # as `worker` does
     supervisor = Supervisor("streams")
     working = asyncio.create_task(supervisor.run())
     first = Run.objects.filter(pk__in=ids, last_seq__gt=0)
