@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from django.db import transaction
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts import audit
@@ -13,7 +14,6 @@ from runs.models import Run, ShareLink, Workflow
 
 SHOWN: Final = 8  # characters of a text by which people tell their links apart: no help in guessing the other 35
 LONGEST: Final = 100  # characters; ours have 43, and nothing longer is worth hashing
-LONGEST_DAYS: Final = 3650
 NOTED_EVERY: Final = timedelta(minutes=1)  # the last use is kept no more exactly than this
 
 
@@ -34,6 +34,12 @@ def make(of: Run | Workflow, by: User, *, days: int | None = None, name: str = "
         )
         audit.record(Deed.SHARE_MADE, by, _about(link), f"{days} days" if days else "no expiry")
     return link, text
+
+
+def paths(text: str) -> tuple[str, str, str]:
+    """Of the page, the embedded view and the badge that a link with this text shows."""
+    page, embed, badge = (reverse(name, args=[text]) for name in ("shared", "shared-embed", "shared-badge"))
+    return page, embed, badge
 
 
 def revoke(link: ShareLink, by: User) -> None:
@@ -60,5 +66,6 @@ def use(text: str) -> ShareLink | None:
 
 
 def _about(link: ShareLink) -> str:
-    of = f"{link.run.flow_name} / {link.run.run_name}" if link.run else f"the badge of {link.workflow}"
+    run = link.run
+    of = f"run {run.pk}: {run.flow_name} / {run.run_name}" if run else f"the badge of workflow {link.workflow}"
     return f"{link.prefix}… of {of}"

@@ -7,7 +7,6 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -28,7 +27,7 @@ class LinkForm(forms.Form):
         required=False,
         help_text="So that you know it again, like “page of the release”. Only those who make links see it.",
     )
-    days = forms.ChoiceField(label="Good for", choices=LIFETIMES, required=False, initial="30")
+    days = forms.ChoiceField(label="Good for", choices=LIFETIMES, required=False)
 
 
 @never_cache
@@ -49,25 +48,24 @@ def workflow_links(request: HttpRequest, workflow_id: int) -> HttpResponse:
 
 def _links(request: HttpRequest, of: Run | Workflow, context: dict[str, Any]) -> HttpResponse:
     """The list, and a form for another. A new link's text stands in the answer to its form and nowhere else."""
-    form, status = LinkForm(request.POST or None), 200
+    # What stands on a page elsewhere is to stay there; who is shown a run looks at it while it matters.
+    empty = LinkForm(initial={"days": "30" if isinstance(of, Run) else NEVER})
+    form, status = empty, 200
     if request.method == "POST":
         form = LinkForm(request.POST)
         if form.is_valid():
             days = form.cleaned_data["days"]
-            made = sharing.make(
+            _, text = sharing.make(
                 of, signed_in(request), days=int(days) if days else None, name=form.cleaned_data["name"]
             )
-            context["made"] = _addresses(request, made[1])
-            form = LinkForm()
+            context["made"] = dict(
+                zip(("page", "embed", "badge"), map(request.build_absolute_uri, sharing.paths(text)), strict=True)
+            )
+            form = empty
         else:
             status = 422
     context |= {"rows": sharing.listed(of), "form": form, "embed_origins": settings.EMBED_ORIGINS}
     return render(request, "shared/links.html", context, status=status)
-
-
-def _addresses(request: HttpRequest, text: str) -> dict[str, str]:
-    names = {"page": "shared", "embed": "shared-embed", "badge": "shared-badge"}
-    return {what: request.build_absolute_uri(reverse(name, args=[text])) for what, name in names.items()}
 
 
 @role_required("operator")

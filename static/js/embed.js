@@ -6,7 +6,7 @@
   function show(text) {
     const chip = document.getElementById("browser-link");
     const card = document.getElementById("card");
-    chip.dataset.state = state;
+    chip.dataset.state = text === "Ended" ? "closed" : state;
     chip.querySelector("b").textContent = text;
     const still = state !== "live" || !["live", "connecting", "waiting"].includes(card.dataset.upstream);
     document.body.toggleAttribute("data-still", still);

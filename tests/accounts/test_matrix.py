@@ -117,6 +117,8 @@ API: dict[str, dict[str, str]] = {
     "api/v1/runs/<int:run_id>/compare/<int:other_id>": need("viewer", "GET"),
     "api/v1/runs/<int:run_id>/gaps": need("viewer", "GET"),
     "api/v1/runs/<int:run_id>/rejected": need("viewer", "GET"),
+    "api/v1/runs/<int:run_id>/links": need("operator", "GET POST"),
+    "api/v1/runs/<int:run_id>/links/<int:link_id>": need("operator", "DELETE"),
     "api/v1/runs/<int:run_id>/retry": need("operator", "POST"),
     "api/v1/runs/<int:run_id>/stop-watching": need("operator", "POST"),
     "api/v1/workflows": need("viewer", "GET") | need("operator", "POST"),
@@ -244,7 +246,8 @@ class World:
             Run.objects.filter(pk=run.pk).update(output_seq=make_event(run).seq)
             ids["run_id"] = run.pk
         if "link_id" in route:
-            ids["link_id"] = sharing.make(make_run(upstream=upstream), self.user)[0].pk
+            run = run if "run_id" in route else make_run(upstream=upstream)
+            ids["link_id"] = sharing.make(run, self.user)[0].pk
         if "other_id" in route:
             ids["other_id"] = make_run(upstream=upstream).pk
         ids["frame_id"] = make_rejected(make_run(upstream=upstream)).pk if "frame_id" in route else 0
