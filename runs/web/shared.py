@@ -47,20 +47,21 @@ def _embed(request: HttpRequest, run_id: int, guest: bool) -> HttpResponse:
     return render(request, "shared/embed.html", context)
 
 
-@with_link
-def badge(request: HttpRequest, link: ShareLink) -> HttpResponseBase:
+def badge(request: HttpRequest, token: str) -> HttpResponseBase:
     """A picture of the run's state; of a workflow's link, of its latest run. Asked for again each time, and answered in
     a few bytes while nothing has changed.
     """
+    answer = _badge(request, token=token)
+    answer["Cross-Origin-Resource-Policy"] = "cross-origin"  # else no page of another site shows it; a 304, too
+    return answer
+
+
+@with_link
+def _badge(request: HttpRequest, link: ShareLink) -> HttpResponseBase:
     run = link.run or Run.objects.filter(workflow=link.workflow_id).order_by("-pk").first()
     name = run.flow_name if run else link.workflow.flow_name if link.workflow else ""
     picture = badges.drawn(name, run)
-    answer = HttpResponse(
-        picture,
-        content_type="image/svg+xml; charset=utf-8",
-        # Without the last, a browser shows it on no page of another site.
-        headers={"Cache-Control": "no-cache", "Cross-Origin-Resource-Policy": "cross-origin"},
-    )
+    answer = HttpResponse(picture, content_type="image/svg+xml; charset=utf-8", headers={"Cache-Control": "no-cache"})
     etag = quote_etag(hashlib.blake2b(picture.encode(), digest_size=16).hexdigest())
     answer["ETag"] = etag
     found = get_conditional_response(request, etag=etag, response=answer)

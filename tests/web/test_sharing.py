@@ -289,6 +289,8 @@ def test_a_badge_that_has_not_changed_is_answered_in_a_few_bytes(run: Run) -> No
     assert first["Cache-Control"] == "no-cache"
     again = Client().get(address, headers={"If-None-Match": first["ETag"]})
     assert (again.status_code, again.content, again["ETag"]) == (304, b"", first["ETag"])
+    for name in ("Cache-Control", "Cross-Origin-Resource-Policy", "Referrer-Policy"):
+        assert again[name] == first[name], "a browser goes by those of the last answer"
     Run.objects.filter(pk=run.pk).update(status="lost")
     changed = Client().get(address, headers={"If-None-Match": first["ETag"]})
     assert changed.status_code == 200
