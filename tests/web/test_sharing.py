@@ -22,6 +22,7 @@ from runs import publish, sharing
 from runs.models import Run, ShareLink, Upstream, Workflow
 from runs.web import badges, live
 from tests.factories import (
+    START,
     make_event,
     make_gap,
     make_rejected,
@@ -178,6 +179,25 @@ def test_it_tells_of_nothing_else(run: Run, client_as: SignIn, part: str, who: s
     assert not answer.cookies
     addresses = re.findall(r'(?:href|src|action|data-src)="([^"]*)"', page)
     assert [one for one in addresses if re.match(rf"/(?!static/|s/{text}/$)|https?:", one)] == []
+
+
+TROUBLE: dict[str, dict[str, Any]] = {
+    "lost": {"status": "lost", "connection": "closed"},
+    "refused": {"status": "rejected", "connection": "closed"},
+    "unconfirmed": {"status": "launching", "notice": f"{Run.UNCONFIRMED}: http://secret-host said nothing"},
+    "disconnected": {"status": "running", "connection": "reconnecting", "connection_since": START},
+    "silent": {"status": "running", "connection": "live", "silent_since": START},
+    "overdue": {"status": "running", "connection": "live", "overdue": True, "due_at": START},
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_no_trouble_makes_it_tell_more(run: Run, trouble: str) -> None:
+    Run.objects.filter(pk=run.pk).update(**TROUBLE[trouble])
+    page = shared(make_link(run))
+    assert trouble.capitalize() in page
+    for part in ("", "embed/", "?at=1"):
+        assert [words for words in NOT_THEIRS if words in shared(make_link(run), part)] == []
 
 
 def test_what_would_tell_of_others_stands_on_the_run_s_own_page(run: Run, client_as: SignIn) -> None:
