@@ -187,6 +187,8 @@ class Deed(models.TextChoices):
     CHANNEL_DELETED = "channel-deleted", "Deleted a channel of alerts"
     CHANNEL_TESTED = "channel-tested", "Tested a channel of alerts"
     DELIVERY_RETRIED = "delivery-retried", "Had a message sent again"
+    SHARE_MADE = "share-made", "Made a link for anybody"
+    SHARE_REVOKED = "share-revoked", "Revoked a link for anybody"
 
 
 class AppendOnly(TypeError):

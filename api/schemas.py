@@ -88,6 +88,13 @@ class RetryIn(Strict):
     run_name: Name = Field("", description="Without it one is made up")
 
 
+class LinkIn(Strict):
+    name: Annotated[Plain, Field(max_length=100)] = Field("", description="What it is for")
+    days: Annotated[int, Field(ge=1, le=3650)] | None = Field(
+        None, description="For how long it is good; null: until it is revoked"
+    )
+
+
 class Watching(Strict):
     """How the runs of a workflow are watched. What is left out stays as it is; of a new workflow it is the default."""
 
@@ -296,6 +303,26 @@ class EventOut(Schema):
 class EventsOut(Schema):
     items: list[EventOut]
     next_after: int | None = Field(description="`after` for the next page; null when nothing more is stored now")
+
+
+class LinkOut(Schema):
+    id: int
+    name: str
+    prefix: str = Field(description="How its text begins")
+    made_by: str | None
+    created_at: Moment
+    expires_at: Moment | None
+    last_used_at: Moment | None
+
+
+class NewLinkOut(LinkOut):
+    url: str
+    embed_url: str
+    badge_url: str
+
+
+class LinksOut(Schema):
+    items: list[LinkOut]
 
 
 class GapOut(Schema):

@@ -14,7 +14,7 @@ from ninja.openapi.docs import Swagger
 from ninja.parser import Parser
 
 from accounts.access import role_required
-from api import comparing, problems, runs, watching, workflows
+from api import comparing, problems, runs, sharing, watching, workflows
 from api.access import VIEWER
 from api.problems import Problem, mistake
 
@@ -22,9 +22,9 @@ DESCRIPTION = """
 Launch workflows, follow their runs, read what was kept of them.
 
 Send `Authorization: Bearer TOKEN`; `manage.py create_token USER --role ROLE` makes a token. GET needs the role
-viewer (of /streams admin), everything else operator. Times are ISO 8601 in UTC, durations seconds. Errors are
-problem documents (RFC 9457). Unknown query parameters and unknown fields of a body are errors. Lists and runs carry
-an ETag: with If-None-Match an unchanged one is answered with 304. Launches take an Idempotency-Key.
+viewer (of /streams admin, of links operator), everything else operator. Times are ISO 8601 in UTC, durations seconds.
+Errors are problem documents (RFC 9457). Unknown query parameters and unknown fields of a body are errors. Lists and
+runs carry an ETag: with If-None-Match an unchanged one is answered with 304. Launches take an Idempotency-Key.
 """
 
 
@@ -96,6 +96,7 @@ problems.install(api)
 api.default_router.add_decorator(known_parameters_only, mode="operation")
 api.add_router("/runs", runs.router)
 api.add_router("/runs", comparing.router)
+api.add_router("/runs", sharing.router)
 api.add_router("/workflows", workflows.router)
 api.add_router("/upstreams", workflows.upstreams)
 api.add_router("/rejected", watching.rejected)

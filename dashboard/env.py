@@ -105,6 +105,16 @@ def url(name: str, default: str = "", *, schemes: tuple[str, ...]) -> str:
     return value.rstrip("/")
 
 
+def origins(name: str) -> list[str]:
+    """A comma-separated list of sites as a content policy names them: scheme, host, perhaps a port; all subdomains as
+    *.host.
+    """
+    found = [item.rstrip("/").lower() for item in items(name)]
+    if not all(re.fullmatch(r"https?://(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?", one) for one in found):
+        raise BadVariable(name, "sites like https://wiki.example.com or https://*.example.com, separated by commas")
+    return found
+
+
 def headers(name: str) -> dict[str, str]:
     """A comma-separated list of HTTP headers, name=value, in which a value may be percent-encoded."""
     found = {}

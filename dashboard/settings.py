@@ -169,6 +169,7 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+EMBED_ORIGINS = env.origins("EMBED_ORIGINS")  # whose pages may show a shared run within them
 SECURE_CSP = {
     "default-src": ["'none'"],
     "script-src": ["'self'"],

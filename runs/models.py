@@ -403,6 +403,46 @@ class SavedView(models.Model):
         return self.name
 
 
+class ShareLinkQuerySet(models.QuerySet["ShareLink"]):
+    def good(self) -> Self:
+        """Links that still show something."""
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
+
+
+class ShareLink(models.Model):
+    """Shows one run, or no more than the badge of one workflow's latest run, to whoever knows its text. Of that only a
+    SHA-256 is stored. Written by runs/sharing.py.
+    """
+
+    run = models.ForeignKey(Run, models.CASCADE, null=True, related_name="share_links")
+    workflow = models.ForeignKey(Workflow, models.CASCADE, null=True, related_name="share_links")
+    name = models.CharField(max_length=100, blank=True, help_text="What it is for")
+    prefix = models.CharField(max_length=12)
+    digest = models.CharField(max_length=64, unique=True)
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    objects = ShareLinkQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(run=None, workflow__isnull=False) | Q(run__isnull=False, workflow=None),
+                name="share_link_of_one",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+    @property
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= timezone.now()
+
+
 class EventQuerySet(models.QuerySet["Event"]):
     def after(self, run_id: int, seq: int, limit: int) -> Self:
         return self.filter(run_id=run_id, seq__gt=seq).order_by("seq")[:limit]

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs.facts": {"runs.core", "runs.fields", "runs.models"},
     "runs.listing": {"runs.core", "runs.models"},
     "runs.comparing": {"runs.core", "runs.fields", "runs.models"},
+    "runs.sharing": {"accounts", "runs.models"},
     "runs.archive": {"runs.core", "runs.models"},
     "runs.keeping": {"accounts", "runs.core", "runs.fields", "runs.models", "runs.store"},
     "runs.history": {"runs.core", "runs.models", "runs.store"},
@@ -52,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs.web": {
         "accounts", "runs.actions", "runs.archive", "runs.comparing", "runs.core", "runs.facts", "runs.fields",
         "runs.history", "runs.importing", "runs.listing", "runs.models", "runs.prepared", "runs.publish", "runs.replay",
-        "runs.templatetags",
+        "runs.sharing", "runs.templatetags",
     },
     "runs.templatetags": {"runs.core", "runs.facts", "runs.models"},
     "runs.management": {
@@ -64,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs.apps": set(),
     "api": {
         "accounts", "runs.actions", "runs.comparing", "runs.core", "runs.facts", "runs.fields", "runs.listing",
-        "runs.models", "runs.publish",
+        "runs.models", "runs.publish", "runs.sharing",
     },
     # Looks at everything that is to be watched, and is looked at by Prometheus alone.
     "api.metrics": {"alerts", "api", "runs.core", "runs.facts", "runs.models", "runs.web"},

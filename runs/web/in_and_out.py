@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from django.db.models import Case, F, TextField, When
 from django.db.models.functions import Cast, Length
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -17,8 +16,8 @@ SMALL = 6000  # characters that are shown at once
 
 
 class Part(NamedTuple):
-    """`address`: where it is fetched from; empty where there is nothing to fetch. `shown`: the tree of a small one, or
-    why there is none.
+    """`address`: where it is fetched from, below that of the run's page; empty where there is nothing to fetch.
+    `shown`: the tree of a small one, or why there is none.
     """
 
     name: str
@@ -59,7 +58,7 @@ def _input(run: Run) -> Part:
     if not texts:
         return Part("Input", "", _none("It was started elsewhere; its input is not known here."))
     shown = SafeString("") if texts[0] is None else whole(json.loads(texts[0]))
-    return Part("Input", reverse("run-input", args=[run.pk]), shown)
+    return Part("Input", "input/", shown)
 
 
 def _output(run: Run) -> Part:
@@ -68,7 +67,7 @@ def _output(run: Run) -> Part:
         return Part("Output", "", _none(why))
     found = Event.objects.filter(run=run, seq=run.output_seq).annotate(size=Length("payload"), text=_small("payload"))
     text = found.values_list("text", flat=True).first()
-    return Part("Output", reverse("run-output", args=[run.pk]), SafeString("") if text is None else whole(_told(text)))
+    return Part("Output", "output/", SafeString("") if text is None else whole(_told(text)))
 
 
 def _none(why: str) -> SafeString:

@@ -21,8 +21,8 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.models import Token, User
-from runs import publish
-from runs.models import Run
+from runs import publish, sharing
+from runs.models import Run, ShareLink
 from runs.web import render
 from runs.web.forms import MOST_QUERY, filters_in
 from runs.web.kept import Kept
@@ -132,13 +132,16 @@ class Feeds:
 
 
 class Pass(NamedTuple):
-    """What let a socket in: a session, or a token of the API. When any of it is no longer so, the socket is closed."""
+    """What let a socket in: a session, a token of the API, or a link to one run. When any of it is no longer so, the
+    socket is closed.
+    """
 
     session: str
     user: int
     role: str
     password: str
     token: int = 0  # its number; 0: by the session
+    link: int = 0  # likewise
 
 
 class Doorkeeper:
@@ -217,14 +220,14 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         self.begin()
-        user, session = self.scope.get("user"), self.scope.get("session")
         await self.accept()  # first: a browser learns a close code only of a socket that was open
-        if user is None or session is None or not user.is_authenticated:
+        let_in = await self.let_in()
+        if let_in is None:
             await self.close(code=UNAUTHENTICATED)
         elif not await self.prepare():
             await self.close(code=NOT_FOUND)
         else:
-            DOORKEEPER.admit(self, Pass(session.session_key or "", user.pk, user.role, user.password))
+            DOORKEEPER.admit(self, let_in)
             self.feed = FEEDS.join(self.group, self.wake)
             self.pushing = asyncio.create_task(self._push())
 
@@ -294,6 +297,13 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     # What a kind of page adds.
 
+    async def let_in(self) -> Pass | None:
+        """By what this socket may listen; None when it may not."""
+        user, session = self.scope.get("user"), self.scope.get("session")
+        if user is None or session is None or not user.is_authenticated:
+            return None
+        return Pass(session.session_key or "", user.pk, user.role, user.password)
+
     async def prepare(self) -> bool:
         """Set `group`; False when there is nothing to watch."""
         raise NotImplementedError
@@ -310,8 +320,13 @@ class LiveConsumer(AsyncWebsocketConsumer):
 class RunConsumer(LiveConsumer):
     """One run's page."""
 
-    async def prepare(self) -> bool:
+    guest = False  # let in by a link: shown this run and nothing else
+
+    async def let_in(self) -> Pass | None:
         self.run_id = int(self.scope["url_route"]["kwargs"]["run_id"])
+        return await super().let_in()
+
+    async def prepare(self) -> bool:
         self.group = publish.run_group(self.run_id)
         self.since = self.rev = 0
         self.drawn_on, self.turn, self.asked = "", 0, Asked()
@@ -323,7 +338,7 @@ class RunConsumer(LiveConsumer):
             return False
         self.since, self.rev = since, rev
         self.drawn_on = str(said.get("ground") or "")[:600]
-        self.turn, self.asked = number(said.get("turn")) or 0, Asked.of_socket(said)
+        self.turn, self.asked = number(said.get("turn")) or 0, Asked.of_socket(said, self.guest)
         return True
 
     async def batch(self) -> tuple[str, int] | None:
@@ -339,6 +354,36 @@ class RunConsumer(LiveConsumer):
         found = await self.feed.shared(place, read)
         # A page that has asked for something else since then knows an old answer by its turn.
         return found and (f"<!--{turn}-->{found[0]}", found[1])
+
+
+class SharedConsumer(RunConsumer):
+    """The same page, for whoever has a link to the run."""
+
+    guest = True
+
+    async def let_in(self) -> Pass | None:
+        link = await reading(sharing.use, self.scope["url_route"]["kwargs"]["token"])
+        if link is None or link.run_id is None:
+            return None
+        self.run_id = link.run_id
+        return Pass("", 0, "", "", link=link.pk)
+
+
+class EmbedConsumer(SharedConsumer):
+    """What a link's run looks like within a page of another site."""
+
+    def acknowledged(self, said: dict[str, Any]) -> bool:
+        rev = number(said.get("rev"))
+        if rev is None:
+            return False
+        self.rev = rev
+        return True
+
+    async def batch(self) -> tuple[str, int] | None:
+        assert self.feed
+        run_id, rev = self.run_id, self.rev
+        html = await self.feed.shared(("card", rev), lambda: render.card_changes(run_id, rev))
+        return (html, render.BATCH) if html else None  # paced as if it were hot: it is looked at, not read
 
 
 class ListConsumer(LiveConsumer):
@@ -380,18 +425,22 @@ class ListConsumer(LiveConsumer):
 
 
 def _still_good(passes: Iterable[Pass]) -> set[Pass]:
-    """Those whose token is still good; those whose session goes on and whose user is active, with the same role and
-    password as then.
+    """Those whose token or link is still good; those whose session goes on and whose user is active, with the same
+    role and password as then.
     """
     asked = list(passes)
     sessions = Session.objects.filter(session_key__in={one.session for one in asked}, expire_date__gt=timezone.now())
     users = User.objects.filter(pk__in={one.user for one in asked}, is_active=True)
     tokens = Token.objects.good().filter(pk__in={one.token for one in asked if one.token})
+    links = ShareLink.objects.good().filter(pk__in={one.link for one in asked if one.link})
     going_on = set(sessions.values_list("session_key", flat=True))
     as_then = {pk: (role, password) for pk, role, password in users.values_list("pk", "role", "password")}
     good = set(tokens.values_list("pk", flat=True))
+    shared = set(links.values_list("pk", flat=True))
     return {
         one
         for one in asked
-        if one.token in good or (one.session in going_on and as_then.get(one.user) == (one.role, one.password))
+        if one.token in good
+        or one.link in shared
+        or (one.session in going_on and as_then.get(one.user) == (one.role, one.password))
     }

@@ -7,12 +7,10 @@ are drawn by board.py.
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from html import escape
 from typing import Any
 
 from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -67,7 +65,7 @@ def read_run(run_id: int, before: Run | None = None) -> Run:
 def scene_of(run: Run, asked: Asked) -> Scene:
     """What a page that asks for this is drawn from. `run`: as it is stored."""
     at = asked.within(run.last_seq).at
-    return Scene(run) if at is None else Past(run, at)
+    return Scene(run, guest=asked.guest) if at is None else Past(run, at, guest=asked.guest)
 
 
 # --- rows -----------------------------------------------------------------------------------------------------
@@ -93,7 +91,9 @@ _EVENT_STATE = {
 
 
 def event_row(event: Event) -> SafeString:
-    """One line of the event log; its payload is fetched when it is opened. What came in is escaped here, by hand."""
+    """One line of the event log; its payload is fetched when it is opened, from below the address of the page that it
+    stands in. What came in is escaped here, by hand.
+    """
     state = _EVENT_STATE.get(event.event_type, "unknown")
     event_type, told = escape(event.event_type), escape(_SENTENCE.get(event.event_type, event.event_type))
     task = escape(event.task_name or (event.task_id if event.event_type.startswith("task_") else ""))
@@ -101,7 +101,7 @@ def event_row(event: Event) -> SafeString:
     again = event.receipts
     return SafeString(  # nosec B703  # escaped above
         f'<li id="e-{event.seq}" class="event" data-seq="{event.seq}">'
-        f'<details data-src="{_events_of(event.run_id)}{event.seq}/"><summary><span class="e-seq">{event.seq}</span>'
+        f'<details data-src="events/{event.seq}/"><summary><span class="e-seq">{event.seq}</span>'
         f'{time_tag(event_time(event), "clock")}<i class="icon i-{state} state s-{state}"></i>'
         f'<span class="e-type" title="{event_type}">{told}</span> <span class="e-task">{task}</span>'
         f"{f' <span class="e-flag" title="received {again} times">x{again}</span>' if again > 1 else ''}{flags}"
@@ -112,12 +112,6 @@ def event_row(event: Event) -> SafeString:
 def event_time(event: Event) -> float:
     """By the upstream's clock where it says it. Epoch seconds."""
     return event.timestamp if event.timestamp is not None else event.received_at
-
-
-@lru_cache(maxsize=1000)
-def _events_of(run_id: int) -> str:
-    """Where the events of a run are fetched from."""
-    return reverse("run-events", args=[run_id])
 
 
 # --- regions --------------------------------------------------------------------------------------------------
@@ -134,6 +128,7 @@ def facts_of(scene: Scene) -> dict[str, Any]:
     return {
         "axis": axis,
         "at_event": scene.at,
+        "guest": scene.guest,
         "ended": run.ended,
         "elapsed": _elapsed(run, axis),
         "since": None if run.ended else axis.start,
@@ -142,7 +137,7 @@ def facts_of(scene: Scene) -> dict[str, Any]:
         "overdue_for": None if run.due_at is None else scene.now - run.due_at,
         **watched(run),
         "gap_rows": [
-            {"reason": gap.reason, "detail": gap.detail, "after": gap.after_seq,
+            {"reason": gap.reason, "detail": "" if scene.guest else gap.detail, "after": gap.after_seq,
              "from": time_tag(gap.started_at, "short") if gap.started_at is not None else "",
              "to": time_tag(gap.ended_at, "short") if gap.ended_at is not None else ""}
             for gap in scene.gaps
@@ -173,9 +168,10 @@ def failure_of(scene: Scene) -> dict[str, Any] | None:
         "partial": tree(failed["partial_results"]) if "partial_results" in failed else None,
         "flow_error": run.error if task else None,
         "flow_partial": tree(flow["partial_results"]) if "partial_results" in flow else None,
-        "kind": run.failure,
+        # What is told of other runs.
+        "kind": None if scene.guest else run.failure,
         "first_seen": time_tag(run.failure.first_at if run.failure else None),
-        "since": since_good(run),
+        "since": None if scene.guest else since_good(run),
     }
 
 
@@ -266,7 +262,7 @@ def travelled(scene: Scene, stored: Run, asked: Asked) -> dict[str, Any]:
 
 def toolbar_of(run: Run, asked: Asked) -> dict[str, Any]:
     """What of the view is chosen, and what there is to choose."""
-    return {"view": asked.view, "asked": asked, "drawable": not run.attached}
+    return {"view": asked.view, "asked": asked, "drawable": not run.attached, "guest": asked.guest}
 
 
 def sync(scene: Scene, drawn: Window, since: int, rev: int, task: Item | None = None) -> SafeString:
@@ -328,7 +324,7 @@ def run_changes(
         events, seq, swap = _new_events(run_id, since, run.last_seq, asked)
         if rev < run.reset_rev or rev > run.rev or since > run.last_seq:
             return _everything(run, asked), 0
-        scene = Scene(run, kept)
+        scene = Scene(run, kept, guest=asked.guest)
         stood = kept.stands_since(run, scene.gaps)
         drawn = board.window(scene, asked, rev=rev, drawn_on=drawn_on)
         opened = kept.outline.get(asked.task)
@@ -352,7 +348,7 @@ def _past_changes(run: Run, since: int, rev: int, drawn_on: str, asked: Asked) -
     moved = asked.at != asked.shows or rev < run.reset_rev
     if (rev, since) == (run.rev, asked.at) and not (asked.wants or moved):
         return None
-    scene = Past(run, asked.at)
+    scene = Past(run, asked.at, guest=asked.guest)
     drawn = board.window(scene, asked, rev=asked.at, drawn_on="" if moved else drawn_on)
     parts = _regions(scene, asked, everything=True) if moved else []
     if not moved and rev < run.rev:  # its retry is told in a past, too
@@ -418,6 +414,18 @@ def _everything(run: Run, asked: Asked) -> str:
     html, here = body(run, asked, scene)
     where = _partial("#travel-where", "outerMorph", region("where", run, **travelled(scene, run, asked)))
     return _partial("#run", "innerHTML", html) + where + _partial("#sync", "outerHTML", here)
+
+
+def card(run: Run) -> str:
+    """A run in few lines, for a page of another site, with its acknowledgement."""
+    scene = Scene(run, guest=True)
+    return region("card", run, **facts_of(scene), failure=failure_of(scene))
+
+
+def card_changes(run_id: int, rev: int) -> str | None:
+    """The same for one that shows the run as of `rev`; None when it lacks nothing. Raises Run.DoesNotExist."""
+    run = read_run(run_id)
+    return None if run.rev == rev else _partial("#card", "outerMorph", card(run))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""The run page and its parts. The views read; what changes on the page comes over runs/web/live.py."""
+"""The run page and its parts. The views read; what changes on the page comes over runs/web/live.py.
+
+`guest`: the reader was let in by a link, and is shown this run and nothing else.
+"""
 
 import json
 import time
@@ -12,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts.access import role_required
+from accounts.access import role_required, signed_in
 from accounts.models import Role, User
 from runs import actions
 from runs.core.outline import Fold
@@ -22,6 +25,7 @@ from runs.templatetags.rows import time_tag
 from runs.web import in_and_out
 from runs.web import render as regions
 from runs.web.json_tree import tree
+from runs.web.readers import for_readers
 from runs.web.view import Asked, farthest, number
 
 MOST_TIMES = 2000  # of events that are told at once
@@ -34,36 +38,34 @@ def _run(run_id: int) -> Run:
         raise Http404(f"There is no run {run_id}.") from None
 
 
-@require_safe
-@role_required(Role.VIEWER)
-def run(request: HttpRequest, run_id: int) -> HttpResponse:
+@for_readers
+def run(request: HttpRequest, run_id: int, guest: bool) -> HttpResponse:
     """The whole page, at the `seq` and `rev` that its socket goes on from."""
     found = _run(run_id)
-    asked = Asked.of_page(request.GET)
+    asked = Asked.of_page(request.GET, guest)
     scene = regions.scene_of(found, asked)
     body, sync = regions.body(found, asked, scene)
+    context = {
+        "run": found,
+        "body": SafeString(body),  # nosec B703  # rendered by a template
+        "sync": sync,
+        "asked": asked,
+        "then": scene.run,
+        "most_events": MOST_EVENTS,
+        **regions.travelled(scene, found, asked),
+        "icons": ("waiting", "running", "succeeded", "failed", "lost", "stopped"),
+        "now": f"{time.time():.3f}",
+    }
+    if guest:
+        return render(request, "shared/run.html", context)
     if request.GET.get("at") and scene.at is None:
         messages.warning(request, _misplaced(request.GET["at"], found))
-    user = request.user
-    assert isinstance(user, User)
-    return render(
-        request,
-        "runs/run.html",
-        {
-            "run": found,
-            "body": SafeString(body),  # nosec B703  # rendered by a template
-            "sync": sync,
-            "asked": asked,
-            "then": scene.run,
-            "most_events": MOST_EVENTS,
-            **regions.travelled(scene, found, asked),
-            "icons": ("waiting", "running", "succeeded", "failed", "lost", "stopped"),
-            "now": f"{time.time():.3f}",
-            "may_operate": user.may(Role.OPERATOR),
-            "previous": Run.objects.filter(pk__lt=run_id).order_by("-pk").values_list("pk", flat=True).first(),
-            "next": Run.objects.filter(pk__gt=run_id).order_by("pk").values_list("pk", flat=True).first(),
-        },
-    )
+    context |= {
+        "may_operate": signed_in(request).may(Role.OPERATOR),
+        "previous": Run.objects.filter(pk__lt=run_id).order_by("-pk").values_list("pk", flat=True).first(),
+        "next": Run.objects.filter(pk__gt=run_id).order_by("pk").values_list("pk", flat=True).first(),
+    }
+    return render(request, "runs/run.html", context)
 
 
 def _misplaced(at: str, run: Run) -> str:
@@ -78,30 +80,27 @@ def _misplaced(at: str, run: Run) -> str:
     return f"{why} You see the run as it is now."
 
 
-@require_safe
-@role_required(Role.VIEWER)
-def task(request: HttpRequest, run_id: int) -> HttpResponse:
+@for_readers
+def task(request: HttpRequest, run_id: int, guest: bool) -> HttpResponse:
     """The drawer's content for `?key=`, of the past `?at=`."""
-    scene = regions.scene_of(_run(run_id), Asked.of_page(request.GET))
+    scene = regions.scene_of(_run(run_id), Asked.of_page(request.GET, guest))
     return HttpResponse(regions.drawer(scene, request.GET.get("key", "")[:300].replace("\0", "")))
 
 
-@require_safe
-@role_required(Role.VIEWER)
-def events(request: HttpRequest, run_id: int) -> HttpResponse:
+@for_readers
+def events(request: HttpRequest, run_id: int, guest: bool) -> HttpResponse:
     """A window of log rows, from the event of number `?first=` on, and up to `?at=`."""
     first = number(request.GET.get("first"))
     if first is None:
         raise BadRequest("`first` is the number of an event.")
-    found, asked = _run(run_id), Asked.of_page(request.GET)
+    found, asked = _run(run_id), Asked.of_page(request.GET, guest)
     last = found.last_seq if asked.at is None else asked.at
     rows = Event.objects.heads().after(found.pk, first - 1, max(0, min(regions.LOG_FIRST, last - first + 1)))
     return HttpResponse("".join(map(regions.event_row, rows)))
 
 
-@require_safe
-@role_required(Role.VIEWER)
-def times(request: HttpRequest, run_id: int) -> JsonResponse:
+@for_readers
+def times(request: HttpRequest, run_id: int, guest: bool) -> JsonResponse:
     """When the events after the one of number `?after=` were, for who plays them: {times: [epoch seconds]}."""
     after = number(request.GET.get("after"))
     if after is None:
@@ -110,14 +109,13 @@ def times(request: HttpRequest, run_id: int) -> JsonResponse:
     return JsonResponse({"times": [regions.event_time(event) for event in events]})
 
 
-@require_safe
-@role_required(Role.VIEWER)
-def place(request: HttpRequest, run_id: int) -> JsonResponse:
+@for_readers
+def place(request: HttpRequest, run_id: int, guest: bool) -> JsonResponse:
     """Which row of this view holds the task of `?key=`, or is the next failed one below the row `?after=`.
 
     {line: a row's number or null, open: the name of the fold that is to be opened first, or null}
     """
-    asked = Asked.of_page(request.GET)
+    asked = Asked.of_page(request.GET, guest)
     scene = regions.scene_of(_run(run_id), asked)
     scene.catch_up()
     outline = scene.kept.outline
@@ -136,9 +134,8 @@ def place(request: HttpRequest, run_id: int) -> JsonResponse:
     return JsonResponse({"line": opened.line_of(key), "open": found.name})
 
 
-@require_safe
-@role_required(Role.VIEWER)
-def event(request: HttpRequest, run_id: int, seq: int) -> HttpResponse:
+@for_readers
+def event(request: HttpRequest, run_id: int, guest: bool, seq: int) -> HttpResponse:
     """One event's payload as a tree."""
     found = get_object_or_404(Event, run_id=run_id, seq=seq)
     size = len(found.payload)
@@ -156,9 +153,8 @@ def event(request: HttpRequest, run_id: int, seq: int) -> HttpResponse:
     )
 
 
-@require_safe
-@role_required(Role.VIEWER)
-def run_input(request: HttpRequest, run_id: int) -> HttpResponse:
+@for_readers
+def run_input(request: HttpRequest, run_id: int, guest: bool) -> HttpResponse:
     """What the run was launched with, as a tree."""
     try:
         return HttpResponse(in_and_out.whole(in_and_out.input_of(_run(run_id))))
@@ -166,9 +162,8 @@ def run_input(request: HttpRequest, run_id: int) -> HttpResponse:
         raise Http404(f"The input of run {run_id} is not known.") from None
 
 
-@require_safe
-@role_required(Role.VIEWER)
-def run_output(request: HttpRequest, run_id: int) -> HttpResponse:
+@for_readers
+def run_output(request: HttpRequest, run_id: int, guest: bool) -> HttpResponse:
     """What the run ended with, as a tree."""
     try:
         return HttpResponse(in_and_out.whole(in_and_out.output_of(_run(run_id))))

@@ -21,9 +21,11 @@ class Scene:
 
     at: int | None = None  # the event right after which this is; None: now
 
-    def __init__(self, run: Run, kept: Kept | None = None) -> None:
-        """`kept`: what is kept of the run from one drawing to the next."""
-        self.run, self.kept = run, kept or Kept(run.pk)
+    def __init__(self, run: Run, kept: Kept | None = None, *, guest: bool = False) -> None:
+        """`kept`: what is kept of the run from one drawing to the next. `guest`: drawn for somebody who may see this
+        run and nothing else.
+        """
+        self.run, self.kept, self.guest = run, kept or Kept(run.pk), guest
         self.now = time.time()
 
     def catch_up(self) -> None:
@@ -64,9 +66,9 @@ class Scene:
 class Past(Scene):
     """The run right after event `at`; `run` is as it stood then."""
 
-    def __init__(self, stored: Run, at: int) -> None:
+    def __init__(self, stored: Run, at: int, *, guest: bool = False) -> None:
         self._then = HISTORIES.then(stored, at)
-        super().__init__(self._then.run)
+        super().__init__(self._then.run, guest=guest)
         self.at, self.now, self.gaps = at, self._then.moment, self._then.gaps
         self._items = [version.item for version in self._then.versions.values()]
         self.kept.outline.put(self._items)

@@ -24,6 +24,7 @@ class Asked:
     `shape`: which rows it has, in the words of the server. `task`: whose drawer is open. `log`: it holds the end of the
     event log and wants what comes. `wants`: it asks for something else than before, whether or not anything came.
     `at`: it wants the run as it stood right after this event; None: as it is now. `shows`: what it has, likewise.
+    `guest`: it was let in by a link to this run, and is shown nothing else; never taken from what the page says.
     """
 
     text: str = ""
@@ -34,9 +35,10 @@ class Asked:
     wants: bool = False
     at: int | None = None
     shows: int | None = None
+    guest: bool = False
 
     @classmethod
-    def of_page(cls, query: QueryDict) -> Self:
+    def of_page(cls, query: QueryDict, guest: bool = False) -> Self:
         """A page that is asked for: `?row=` is the first row that its reader had in sight."""
         chosen = QueryDict(mutable=True)
         for name in NAMES:
@@ -47,10 +49,11 @@ class Asked:
             number(query.get("row")) or 0,
             task=query.get("task", "")[:300].replace("\0", ""),
             at=number(query.get("at")),
+            guest=guest,
         )
 
     @classmethod
-    def of_socket(cls, said: Mapping[str, Any]) -> Self:
+    def of_socket(cls, said: Mapping[str, Any], guest: bool = False) -> Self:
         """What a page says on its socket; nonsense is passed over."""
         return cls(
             _bounded(str(said.get("view") or "")),
@@ -61,6 +64,7 @@ class Asked:
             said.get("wants") == "1",
             number(said.get("at")),
             number(said.get("shows")),
+            guest,
         )
 
     def within(self, last_seq: int) -> Self:

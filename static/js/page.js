@@ -1,4 +1,4 @@
-// What every signed-in page has: copy buttons, times in the reader's zone, ticking durations, short messages, keys.
+// What every page with something live has: copy buttons, times in the reader's zone, ticking durations, short messages, keys.
 (() => {
   const two = (n) => String(n).padStart(2, "0");
 
@@ -109,8 +109,9 @@
     sheet.showModal();
   }
 
-  document.getElementById("show-keys").addEventListener("click", showKeys);
-  shortcut(["?"], "Show these keys", showKeys);
+  const keysButton = document.getElementById("show-keys"); // a page within another's has none
+  keysButton?.addEventListener("click", showKeys);
+  if (keysButton) shortcut(["?"], "Show these keys", showKeys);
 
   // On a narrow screen the pages' links scroll sideways: the one of this page is in sight.
   document.querySelector("header.site nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });

@@ -20,9 +20,8 @@
   }
 
   async function fetched(key) {
-    const run = document.getElementById("run").dataset.run;
     const asked = new URLSearchParams({ key, at: window.stepline.rows.at() });
-    const answer = await fetch(`/runs/${run}/task/?${asked}`).catch(() => null);
+    const answer = await fetch(`task/?${asked}`).catch(() => null);
     return answer?.ok && !answer.redirected ? answer.text() : null;
   }
 

@@ -66,7 +66,7 @@
     fetching = true;
     const start = Math.max(1, from - PART / 2);
     const asked = new URLSearchParams({ first: start, at: shows() });
-    const answer = await fetch(`${box().dataset.src}?${asked}`).catch(() => null);
+    const answer = await fetch(`events/?${asked}`).catch(() => null);
     fetching = false;
     if (!answer?.ok || answer.redirected) {
       window.stepline.toast("Events could not be fetched");

@@ -147,7 +147,7 @@
     const asked = new URLSearchParams(form.elements.view.value);
     asked.set("at", at());
     for (const [name, value] of Object.entries(query)) asked.set(name, value);
-    const answer = await fetch(`/runs/${document.getElementById("run").dataset.run}/place/?${asked}`).catch(() => null);
+    const answer = await fetch(`place/?${asked}`).catch(() => null);
     if (!answer?.ok || answer.redirected) return null;
     return answer.json();
   }

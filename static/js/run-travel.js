@@ -116,7 +116,7 @@
     async function more() {
       fetching = true;
       const first = clock === null ? Math.max(0, seq - 1) : seq + times.length; // the first time is where the clock begins
-      const answer = await fetch(`${bar.dataset.src}?after=${first}`).catch(() => null);
+      const answer = await fetch(`times/?after=${first}`).catch(() => null);
       fetching = false;
       if (!answer?.ok || answer.redirected) {
         toast("The times of the events could not be fetched");

@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from accounts.models import SignIn, SigninLink, Token, User, allows
 from alerts.fanning import fan_out
 from alerts.models import Delivery
-from runs import actions
+from runs import actions, sharing
 from runs.models import Run, SavedView
 from runs.web import live
 from tests.alerts.making import happen, make_rule
@@ -55,6 +55,8 @@ PAGES: dict[str, dict[str, str]] = {
     "runs/<int:run_id>/events/<int:seq>/": need("viewer", "GET"),
     "runs/<int:run_id>/rejected/": need("viewer", "GET"),
     "runs/<int:run_id>/export/": need("viewer", "GET"),
+    "runs/<int:run_id>/links/": need("operator", "GET POST"),
+    "links/<int:link_id>/revoke/": need("operator", "POST"),
     "runs/<int:run_id>/stop-watching/": need("operator", "POST"),
     "runs/<int:run_id>/retry/": need("operator", "GET POST"),
     "compare/": need("viewer", "GET"),
@@ -73,6 +75,7 @@ PAGES: dict[str, dict[str, str]] = {
     "workflows/<int:workflow_id>/versions/<int:number>/": need("viewer", "GET"),
     "workflows/<int:workflow_id>/versions/<int:number>/restore/": need("operator", "POST"),
     "workflows/<int:workflow_id>/edit/": need("operator", "GET POST"),
+    "workflows/<int:workflow_id>/links/": need("operator", "GET POST"),
     "workflows/<int:workflow_id>/delete/": need("operator", "GET POST"),
     "upstreams/": need("admin", "GET"),
     "upstreams/new/": need("admin", "GET POST"),
@@ -114,6 +117,8 @@ API: dict[str, dict[str, str]] = {
     "api/v1/runs/<int:run_id>/compare/<int:other_id>": need("viewer", "GET"),
     "api/v1/runs/<int:run_id>/gaps": need("viewer", "GET"),
     "api/v1/runs/<int:run_id>/rejected": need("viewer", "GET"),
+    "api/v1/runs/<int:run_id>/links": need("operator", "GET POST"),
+    "api/v1/runs/<int:run_id>/links/<int:link_id>": need("operator", "DELETE"),
     "api/v1/runs/<int:run_id>/retry": need("operator", "POST"),
     "api/v1/runs/<int:run_id>/stop-watching": need("operator", "POST"),
     "api/v1/workflows": need("viewer", "GET") | need("operator", "POST"),
@@ -128,6 +133,13 @@ DROPIN: dict[str, dict[str, str]] = {
     "run-dag/": need("operator", "POST"),
     "task-status/<str:task_id>": need("viewer", "GET"),
 }
+# For whoever has a link; who has none: tests/web/test_sharing.py.
+SHARED: dict[str, dict[str, str]] = {
+    f"s/<str:token>/{part}": need(ANYONE, "GET")
+    for part in (
+        "", "task/", "input/", "output/", "place/", "times/", "events/", "events/<int:seq>/", "embed/", "badge.svg",
+    )
+}  # fmt: skip
 OPEN: dict[str, dict[str, str]] = {
     "healthz": need(ANYONE, "GET"),
     "readyz": need(ANYONE, "GET"),
@@ -145,8 +157,15 @@ OPEN: dict[str, dict[str, str]] = {
     "api/v1/": need(NOWHERE, "GET POST PUT PATCH DELETE"),
     "api/v1/^(?P<rest>(?s:.*))$": need(NOWHERE, "GET POST PUT PATCH DELETE"),
 }
-TABLE = PAGES | API | DROPIN | OPEN
-SOCKETS = {"live/runs/<int:run_id>/": "viewer", "live/runs/": "viewer", "^ws/": "viewer", "^sandbox/ws/": ANYONE}
+TABLE = PAGES | API | DROPIN | SHARED | OPEN
+SOCKETS = {
+    "live/runs/<int:run_id>/": "viewer",
+    "live/runs/": "viewer",
+    "live/s/<str:token>/": ANYONE,
+    "live/s/<str:token>/embed/": ANYONE,
+    "^ws/": "viewer",
+    "^sandbox/ws/": ANYONE,
+}
 FOR_PROGRAMS = ("^ws/",)  # let tokens in, too, and refuse the others before the handshake
 
 
@@ -222,10 +241,13 @@ class World:
     def filled(self, route: str) -> str:
         upstream = make_upstream()
         ids: dict[str, Any] = {"seq": 1, "task_id": "none", "flow_id": "none"}
-        if "run_id" in route:
+        if "run_id" in route or route in SHARED:
             run = actions.launch(flow_name="F", definition=make_definition("a"), upstream=upstream)
             Run.objects.filter(pk=run.pk).update(output_seq=make_event(run).seq)
             ids["run_id"] = run.pk
+        if "link_id" in route:
+            run = run if "run_id" in route else make_run(upstream=upstream)
+            ids["link_id"] = sharing.make(run, self.user)[0].pk
         if "other_id" in route:
             ids["other_id"] = make_run(upstream=upstream).pk
         ids["frame_id"] = make_rejected(make_run(upstream=upstream)).pk if "frame_id" in route else 0
@@ -241,7 +263,7 @@ class World:
         ids["upstream_id"] = upstream.pk
         ids["user_id"] = make_user("viewer").pk
         ids["view_id"] = SavedView.objects.get_or_create(user=self.user, name="failed", query="state=failed")[0].pk
-        ids["token"] = SigninLink.issue(self.user)
+        ids["token"] = sharing.make(run, self.user)[1] if route in SHARED else SigninLink.issue(self.user)
         Token.issue(self.user, "viewer")
         ids["token_id"] = Token.objects.filter(user=self.user).latest("pk").pk
         mine = SignIn.objects.filter(user=self.user).first()
@@ -315,11 +337,13 @@ def test_what_would_be_let_in_or_refused_is_told_apart() -> None:
 async def test_each_caller_at_each_socket(path: str, caller: str) -> None:
     from channels.db import database_sync_to_async
 
-    def prepare() -> tuple[World, Run]:
-        return World(caller), make_run()
+    def prepare() -> tuple[World, Run, str]:
+        run = make_run()
+        return World(caller), run, sharing.make(run, make_user("operator"))[1]
 
-    world, run = await database_sync_to_async(prepare, thread_sensitive=False)()
+    world, run, link = await database_sync_to_async(prepare, thread_sensitive=False)()
     needed, address = SOCKETS[path], "/" + path.lstrip("^").replace("<int:run_id>", str(run.pk))
+    address = address.replace("<str:token>", link)
     socket = socket_to(address + "F/r" if address.endswith("ws/") else address, cookie_of(world.client))
     for name, value in world.headers.items():
         socket.scope["headers"].append((name.lower().encode(), value.encode()))
@@ -330,7 +354,7 @@ async def test_each_caller_at_each_socket(path: str, caller: str) -> None:
         return
     assert connected
     if needed == ANYONE or (may and (world.kind == "session" or path in FOR_PROGRAMS)):
-        said = [] if needed != ANYONE else [await socket.receive_from(10)]
+        said = [await socket.receive_from(10)] if "sandbox" in path else []
         assert await socket.receive_nothing(0.1)
         assert "Connected" in said[0] if said else True
         await socket.disconnect()

@@ -89,6 +89,19 @@ PAGES = [
     Place("run, time travel opened", "/runs/{good}/", "#travel:visible", click="#travel-open"),
     Place("run, no such past", "/runs/{good}/?at=x", ".messages .notice"),
     Place("run, keys", "/runs/{good}/", "#keys[open]", click="#show-keys", narrow=True),
+    Place("links of a run", "/runs/{failing}/links/", "table.tokens", narrow=True),
+    Place("links of a run, none yet", "/runs/{lost}/links/", "text=Nobody without a sign-in"),
+    Place("links of a run, one made", "/runs/{failing}/links/", ".shares", send=True, narrow=True),
+    Place("badge of a flow", "/workflows/{workflow}/links/", "text=This flow has no badge yet"),
+    Place("shared run, running", "/s/{running_link}/", "#browser-link[data-state=live]", narrow=True),
+    Place("shared run, failed", "/s/{failing_link}/", "#browser-link[data-state=live]", narrow=True),
+    Place("shared run, in trouble", "/s/{troubled_link}/", "#browser-link[data-state=live]", narrow=True),
+    Place("shared run, drawer", "/s/{failing_link}/?task=validate_financial_data", "#drawer h2", narrow=True),
+    Place("shared run, in the past", "/s/{failing_link}/?at=2&view=graph", "#past .notice", narrow=True),
+    Place("shared run, keys", "/s/{failing_link}/", "#keys[open]", click="#show-keys"),
+    Place("run in a frame, running", "/s/{running_link}/embed/", "#browser-link[data-state=live]", narrow=True),
+    Place("run in a frame, failed", "/s/{failing_link}/embed/", "text=Ended", narrow=True),
+    Place("no such link", "/s/none/", narrow=True),
     Place("two runs", "/compare/?a={good}&b={better}", "table.comparison", narrow=True),
     Place(
         "two runs, what differs",
@@ -157,8 +170,10 @@ def site(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 @pytest.fixture(scope="module")
-def ids(site: Site) -> dict[str, int]:
-    """The ids of runs and of a workflow by a short name, of a site on which every page has something to show."""
+def ids(site: Site) -> dict[str, Any]:
+    """The ids of runs and of a workflow by a short name, and the texts of links to some of them, of a site on which
+    every page has something to show.
+    """
     endless = definition()
     endless["tasks"][0]["params"]["sandbox"] = {"seconds": 1, "failures": 1, "retries": 1}
     endless["tasks"][1]["params"]["sandbox"] = {"seconds": 86_400}
@@ -188,13 +203,19 @@ def ids(site: Site) -> dict[str, int]:
         wait_until(lambda p=paths[name], s=status: site.run(p)["status"] == s, f"{name} is {status}", 60)
     wait_until(lambda: 'class="list deliveries"' in site.client.get("/alerts/log/").text, "a message is tried")
     workflows = {one["flow_name"]: one["id"] for one in site.client.get("/api/v1/workflows").json()["items"]}
+    runs = {name: int(path.split("/")[2]) for name, path in paths.items()}
+    runs |= json.loads(site.manage("shell", "--no-imports", "-c", MAKE))
+    links = {f"{name}_link": link_to(site, runs[name]) for name in ("running", "failing", "troubled")}
     return {
-        "workflow": workflows["Refund_Triage"],
-        "checked": workflows["Checked"],
-        "mute": 2,
-        **{name: int(path.split("/")[2]) for name, path in paths.items()},
-        **json.loads(site.manage("shell", "--no-imports", "-c", MAKE)),
-    }
+        "workflow": workflows["Refund_Triage"], "checked": workflows["Checked"], "mute": 2, **runs, **links,
+    }  # fmt: skip
+
+
+def link_to(site: Site, run_id: int) -> str:
+    """The text of a link that shows this run."""
+    found = re.search(r"/s/([\w-]+)/badge.svg", site.post(f"/runs/{run_id}/links/", name="a page", days="7").text)
+    assert found
+    return found[1]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -279,12 +300,12 @@ async def test_a_page_before_signing_in(signed_out: Page, place: Place, theme: s
 
 @pytest.mark.parametrize("theme", THEMES)
 @each(PAGES)
-async def test_a_page_of_a_site_in_use(ids: dict[str, int], page: Page, place: Place, theme: str) -> None:
+async def test_a_page_of_a_site_in_use(ids: dict[str, Any], page: Page, place: Place, theme: str) -> None:
     await look(page, place, place.path.format(**ids), theme)
 
 
 @pytest.mark.parametrize("theme", THEMES)
-async def test_a_page_that_a_role_does_not_reach(ids: dict[str, int], site: Site, signed_out: Page, theme: str) -> None:
+async def test_a_page_that_a_role_does_not_reach(ids: dict[str, Any], site: Site, signed_out: Page, theme: str) -> None:
     link = site.manage("signin_link", "ada")
     await signed_out.goto("/sign-in/" + link.split("/sign-in/")[1])
     await look(signed_out, Place("not allowed", "", narrow=True), "/users/", theme)
@@ -304,7 +325,7 @@ async def test_the_page_of_what_broke(page: Page, theme: str) -> None:
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("name", ["failing", "good", "troubled"])
 async def test_the_file_of_a_run(
-    ids: dict[str, int], site: Site, tabs: Tabs, tmp_path: Path, name: str, theme: Any
+    ids: dict[str, Any], site: Site, tabs: Tabs, tmp_path: Path, name: str, theme: Any
 ) -> None:
     path = tmp_path / "run.html"
     path.write_text(site.client.get(f"/runs/{ids[name]}/export/").text)

@@ -22,6 +22,9 @@ from tests.servers import free_port
         ("MASK_PATTERNS", "(open"),
         ("MASK_PATTERNS", "fine,x*"),
         ("MASK_NAMES", "fine,---"),
+        ("EMBED_ORIGINS", "wiki.example.com"),
+        ("EMBED_ORIGINS", "*"),
+        ("EMBED_ORIGINS", "https://wiki.example.com; script-src *"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named_in_one_line(home: MakeHome, name: str, value: str) -> None:
