@@ -10,8 +10,9 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
@@ -170,6 +171,26 @@ class Reader:
         for form in ("html", "ndjson", "json"):
             self.get(f"{run}export/?format={form}")
 
+    def look_at_all_that_is_shared(self, shared: str) -> None:
+        """As anybody who has the link."""
+        self.http.cookies.clear()
+        tasks = re.findall(r'data-key="([^"]+)"', self.get(shared))
+        last = max(map(int, re.findall(r'data-seq="(\d+)"', self.get(f"{shared}events/?first=1"))))
+        for part in (
+            "?view=graph",
+            "?at=3",
+            f"?task={quote(unescape(tasks[0]), safe='')}",
+            "input/",
+            "embed/",
+            "badge.svg",
+        ):
+            self.get(shared + part)
+        for key in tasks[::9]:
+            self.get(f"{shared}task/?key={quote(unescape(key), safe='')}")
+            self.get(f"{shared}?task={quote(unescape(key), safe='')}")
+        for seq in range(1, last + 1, 5):
+            self.get(f"{shared}events/{seq}/")
+
 
 async def follow_the_canaries(home: Home, api: Api, upstream: ScriptedUpstream) -> Reader:
     """Launch, listen, wait for the end, look at every page; the facts that show that the secrets really came."""
@@ -192,6 +213,8 @@ async def follow_the_canaries(home: Home, api: Api, upstream: ScriptedUpstream) 
     inputs = {"password": f"{WORD}5001", "question": canaries.canary("google", "5002")[1]}
     run_id = await api.launch(flow_name=FLOW, run_name=RUN, inputs=inputs)
     listening.append(asyncio.create_task(reader.listen(f"/live/runs/{run_id}/", since="0", rev="0", ground="")))
+    shared = urlsplit((await api.call("POST", f"/runs/{run_id}/links", json={}))["url"]).path
+    listening.append(asyncio.create_task(reader.listen(f"/live{shared}", since="0", rev="0", ground="")))
     run = await api.ended(run_id, 90)
     await asyncio.sleep(3)  # the last messages of the sockets
     for task in listening:
@@ -199,6 +222,7 @@ async def follow_the_canaries(home: Home, api: Api, upstream: ScriptedUpstream) 
     await asyncio.gather(*listening, return_exceptions=True)
     await asyncio.to_thread(reader.look_at_everything, run_id, workflow["id"])
     reader.get(f"/runs/{refused}/")
+    await asyncio.to_thread(reader.look_at_all_that_is_shared, shared)
 
     assert upstream.launches[-1]["default_inputs"]["password"] == f"{WORD}5001", "the upstream got the secrets"
     sent, bad = frames()
@@ -211,6 +235,7 @@ async def follow_the_canaries(home: Home, api: Api, upstream: ScriptedUpstream) 
     kept = await api.call("GET", f"/runs/{run_id}/rejected?limit=200")
     assert len([one for one in kept if "[masked:" in one["preview"]]) >= len(KINDS)
     assert any(path == f"/live/runs/{run_id}/" and b"task-" in text for path, text in reader.seen)
+    assert any(path == f"/live{shared}" and b"task-" in text for path, text in reader.seen)
     assert "[masked:" in (await api.run(refused))["notice"]
     assert "[masked:" in json.dumps(await api.call("GET", f"/runs/{run_id}/gaps"))
     return reader
