@@ -22,25 +22,33 @@ ISOLATING = {
     ),
     "Cross-Origin-Resource-Policy": "same-origin",
 }  # fmt: skip
+# Whoever learns the address of a shared run is let in: it is neither told to other sites, nor kept, nor found by
+# searching, whatever is answered.
+SHARED = "/s/"
+UNTOLD = {"Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}
 
 
 @sync_and_async_middleware
 def isolating_headers(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
     """Beside what Django's own middleware sends: no features of the device, no use by pages of other sites."""
 
-    def mark(response: HttpResponseBase) -> HttpResponseBase:
+    def mark(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         for name, value in ISOLATING.items():
             response.setdefault(name, value)
+        if request.path.startswith(SHARED):
+            for name, value in UNTOLD.items():
+                response[name] = value
+            response.setdefault("Cache-Control", "no-store")
         return response
 
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: HttpRequest) -> HttpResponseBase:
-            return mark(await get_response(request))
+            return mark(request, await get_response(request))
 
         return asynchronous
 
-    return lambda request: mark(get_response(request))
+    return lambda request: mark(request, get_response(request))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

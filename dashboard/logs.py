@@ -14,6 +14,9 @@ from runs import about
 from runs.core.keys import derived
 from runs.core.redact import Masker
 
+# The text of a link lets in whoever reads it (runs/sharing.py), and stands in addresses that lines quote.
+LINK_TEXT = r"(?<=/s/)[\w-]{40,}"
+
 
 @cache
 def _masker() -> Masker:
@@ -23,7 +26,7 @@ def _masker() -> Masker:
     return Masker(
         derived(settings.SECRET_KEY, "fingerprints"),
         extra_names=settings.MASK_NAMES,
-        extra_patterns=settings.MASK_PATTERNS,
+        extra_patterns=(*settings.MASK_PATTERNS, LINK_TEXT),
         known_values=filter(None, secrets),
         mask_email=settings.MASK_EMAIL,
     )

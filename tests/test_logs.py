@@ -3,11 +3,13 @@
 import asyncio
 import json
 import logging
+import secrets
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.test import RequestFactory
 
 from dashboard import logs
 from runs import about
@@ -49,6 +51,17 @@ def test_the_keys_of_the_environment_are_not_logged(formatter: logging.Formatter
     line = formatter.format(record("%s %s %s", settings.UPSTREAM_API_KEY, settings.SECRET_KEY, settings.FERNET_KEYS[0]))
     for secret in (settings.UPSTREAM_API_KEY, settings.SECRET_KEY, settings.FERNET_KEYS[0]):
         assert secret not in line
+
+
+@pytest.mark.parametrize("formatter", [logs.ConsoleFormatter("%(name)s %(message)s"), logs.JsonFormatter()])
+def test_the_text_of_a_link_is_not_logged(formatter: logging.Formatter) -> None:
+    text = secrets.token_urlsafe(32)
+    for address in (f"/s/{text}/", f"/s/{text}/events/1/", f"/live/s/{text}/embed/"):
+        told = record("Internal Server Error: %s", address)
+        told.request = RequestFactory().get(address)
+        line = formatter.format(told)
+        assert text not in line
+        assert "Internal Server Error: " in line
 
 
 def test_a_line_for_machines_is_one_object() -> None:

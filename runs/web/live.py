@@ -11,6 +11,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 from channels.consumer import get_handler_name
@@ -29,6 +31,7 @@ from runs.web.kept import Kept
 from runs.web.view import Asked, number
 
 POLL_SECONDS = 3.0  # the layer may lose a ring; then this finds the change
+LAYER_SECONDS = 5.0  # for the layer to take a member in or out; one that hangs does not keep pages waiting for longer
 REJOIN_SECONDS = 60.0  # a layer forgets its members when it restarts, after a day, or after one lost message
 # A run with more events a second than this, or more in one batch, is hot: each push is followed by a pause, so that a
 # page gets at most 20 a second, however quickly it acknowledges.
@@ -37,6 +40,7 @@ HEAT_SECONDS = 0.5  # over which the rate is taken
 CHECK_SECONDS = 1.0  # between questions whose session has ended
 TRUST_SECONDS = 2.0  # after a good answer; older ones let nothing out, so a check that fails leaks nothing
 COUNT_SECONDS = 1.0  # between two counts of a list's new runs, which may search; rows that changed go out at once
+MOST_BY_A_LINK = 200  # sockets in this process
 MAX_INBOUND = 64 * 1024
 # A page acknowledges each message, so a hot run brings 20 a second; a page that has just connected sends a few more.
 INBOUND_A_SECOND, INBOUND_BURST = 50.0, 100.0
@@ -47,10 +51,19 @@ COME_BACK = 1000
 logger = logging.getLogger(__name__)
 
 
+# Whose session goes on is asked beside all readings, since nothing is pushed without an answer. Pasts, each of which
+# may fold a whole run, never take all threads.
+_door = ThreadPoolExecutor(1, thread_name_prefix="door")
+_pasts = ThreadPoolExecutor(2, thread_name_prefix="pasts")
+
+
 async def reading[**P, R](function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a synchronous function of the database on a thread of its own, not behind every other consumer."""
+    return await _reading_on(None, partial(function, *args, **kwargs))
 
-    return await database_sync_to_async(function, thread_sensitive=False)(*args, **kwargs)
+
+async def _reading_on[R](threads: ThreadPoolExecutor | None, function: Callable[[], R]) -> R:
+    return await database_sync_to_async(function, thread_sensitive=False, executor=threads)()
 
 
 class Feed:
@@ -77,10 +90,10 @@ class Feed:
             self._task = None
         return not self.sockets
 
-    async def shared[R](self, place: Any, read: Callable[[], R]) -> R:
+    async def shared[R](self, place: Any, read: Callable[[], R], threads: ThreadPoolExecutor | None = None) -> R:
         """What `read` gives; sockets at the same place share one reading until the next ring."""
         if place not in self._batches:
-            self._batches[place] = asyncio.create_task(reading(read))
+            self._batches[place] = asyncio.create_task(_reading_on(threads, read))
         return await asyncio.shield(self._batches[place])
 
     def _wake(self) -> None:
@@ -103,7 +116,7 @@ class Feed:
         channel = await layer.new_channel()
         try:
             while True:
-                await layer.group_add(self.group, channel)
+                await asyncio.wait_for(layer.group_add(self.group, channel), LAYER_SECONDS)
                 rejoin = time.monotonic() + REJOIN_SECONDS
                 self._wake()  # joined first, then read
                 while time.monotonic() < rejoin:
@@ -112,7 +125,7 @@ class Feed:
                     self._wake()
         finally:
             with contextlib.suppress(Exception):
-                await layer.group_discard(self.group, channel)
+                await asyncio.wait_for(layer.group_discard(self.group, channel), LAYER_SECONDS)
 
 
 class Feeds:
@@ -156,6 +169,10 @@ class Doorkeeper:
         """How many sockets this process serves."""
         return len(self._inside)
 
+    def by_link(self, link: int) -> int:
+        """How many of them this link has let in."""
+        return sum(what.link == link for what in self._inside.values())
+
     def admit(self, socket: "LiveConsumer", what: Pass) -> None:
         self._inside[socket] = what
         socket.trusted_until = time.monotonic() + TRUST_SECONDS
@@ -179,7 +196,7 @@ class Doorkeeper:
             await asyncio.sleep(CHECK_SECONDS)
             asked = dict(self._inside)  # who comes in meanwhile is asked about next time
             try:
-                good = await reading(_still_good, frozenset(asked.values()))
+                good = await _reading_on(_door, partial(_still_good, frozenset(asked.values())))
                 for socket, what in asked.items():
                     if what in good:
                         # From the answer on: where each takes longer than this, pages are slow and not dead.
@@ -199,6 +216,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
     """What both sockets share: who may listen, the acknowledgement, and the loop that answers it."""
 
     group = ""
+    gone = NOT_FOUND  # how a socket is closed when there is nothing to watch, or nothing any more
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """As channels has it, without a channel of its own, since feeds listen for all sockets, and without its look at
@@ -225,7 +243,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
         if let_in is None:
             await self.close(code=UNAUTHENTICATED)
         elif not await self.prepare():
-            await self.close(code=NOT_FOUND)
+            await self.close(code=self.gone)
+        elif let_in.link and DOORKEEPER.by_link(let_in.link) >= MOST_BY_A_LINK:
+            await self.close(code=TOO_MANY)
         else:
             DOORKEEPER.admit(self, let_in)
             self.feed = FEEDS.join(self.group, self.wake)
@@ -271,7 +291,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
                 if self._hot(events) or events > HOT_EVENTS:
                     await asyncio.sleep(HOT_PAUSE)
         except Run.DoesNotExist:
-            await self.close(code=NOT_FOUND)
+            await self.close(code=self.gone)
         except Exception:
             logger.exception("live socket of %s failed; the browser connects again", self.group)
             await self.close(code=COME_BACK)
@@ -351,7 +371,7 @@ class RunConsumer(LiveConsumer):
         def read() -> tuple[str, int] | None:
             return render.run_changes(kept.run_id, *place, kept, rings)
 
-        found = await self.feed.shared(place, read)
+        found = await self.feed.shared(place, read, None if self.asked.at is None else _pasts)
         # A page that has asked for something else since then knows an old answer by its turn.
         return found and (f"<!--{turn}-->{found[0]}", found[1])
 
@@ -360,6 +380,7 @@ class SharedConsumer(RunConsumer):
     """The same page, for whoever has a link to the run."""
 
     guest = True
+    gone = UNAUTHENTICATED  # as when the link is revoked: the page loads again, and says that it leads nowhere
 
     async def let_in(self) -> Pass | None:
         link = await reading(sharing.use, self.scope["url_route"]["kwargs"]["token"])

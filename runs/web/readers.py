@@ -59,17 +59,13 @@ def with_link(view: View) -> View:
     def guarded(request: HttpRequest, *, token: str, **more: Any) -> HttpResponseBase:
         link = sharing.use(token)
         try:
-            answer = view(request, link, **more) if link else not_found(request)
+            return view(request, link, **more) if link else not_found(request)
         except Http404:
-            answer = not_found(request)
-        # The address lets in whoever learns it: it is neither told to other sites, nor kept, nor found by searching.
-        answer["Referrer-Policy"] = "no-referrer"
-        answer["X-Robots-Tag"] = "noindex, nofollow"
-        answer.setdefault("Cache-Control", "no-store")
-        return answer
+            return not_found(request)
 
     return guarded
 
 
-def not_found(request: HttpRequest) -> HttpResponse:
+@require_safe
+def not_found(request: HttpRequest, **more: Any) -> HttpResponse:
     return render(request, "shared/not_found.html", status=404)

@@ -135,7 +135,7 @@ def facts_of(scene: Scene) -> dict[str, Any]:
         "started": time_tag(run.started_at if run.started_at is not None else run.created_at.timestamp()),
         "connection_at": time_tag(run.connection_since, "short"),
         "overdue_for": None if run.due_at is None else scene.now - run.due_at,
-        **watched(run),
+        **watched(run, scene.guest),
         "gap_rows": [
             {"reason": gap.reason, "detail": "" if scene.guest else gap.detail, "after": gap.after_seq,
              "from": time_tag(gap.started_at, "short") if gap.started_at is not None else "",

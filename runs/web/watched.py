@@ -6,11 +6,13 @@ from runs.models import Launch, Run
 from runs.templatetags.rows import time_tag
 
 
-def watched(run: Run) -> dict[str, Any]:
-    """For head and banners. Asks the database only about a launch that is unconfirmed and the retry of a failed run."""
+def watched(run: Run, guest: bool = False) -> dict[str, Any]:
+    """For head and banners; a guest is told nothing of other runs. Asks the database only about a launch that is
+    unconfirmed and the retry of a failed run.
+    """
     sent_at = Launch.objects.filter(run=run).values_list("sent_at", flat=True).first() if run.unconfirmed else None
-    again = next_retry(run)
-    limit = run.workflow.retry_limit if run.workflow else 0
+    again = None if guest else next_retry(run)
+    limit = run.workflow.retry_limit if run.workflow and not guest else 0
     number = again.retry_number if again else run.retry_number
     return {
         "silent_at": time_tag(run.silent_since, "short"),

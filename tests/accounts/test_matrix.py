@@ -140,6 +140,7 @@ SHARED: dict[str, dict[str, str]] = {
         "", "task/", "input/", "output/", "place/", "times/", "events/", "events/<int:seq>/", "embed/", "badge.svg",
     )
 }  # fmt: skip
+SHARED["s/<str:token>/<path:rest>"] = need(NOWHERE, "GET")
 OPEN: dict[str, dict[str, str]] = {
     "healthz": need(ANYONE, "GET"),
     "readyz": need(ANYONE, "GET"),

@@ -1,6 +1,7 @@
 """What a link shows to whoever has it: its one run, live, as long as it is good; and nothing else."""
 
 import asyncio
+import html
 import re
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -13,13 +14,14 @@ from xml.etree import ElementTree
 import pytest
 from channels.db import database_sync_to_async
 from channels.testing import WebsocketCommunicator
+from django.db import OperationalError
 from django.http import HttpResponseBase
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import AuditEntry
 from runs import publish, sharing
-from runs.models import Run, ShareLink, Upstream, Workflow
+from runs.models import Run, ShareLink, ShareLinkQuerySet, Upstream, Workflow
 from runs.web import badges, live
 from tests.factories import (
     START,
@@ -156,7 +158,7 @@ def test_the_last_use_is_noted_but_not_each(run: Run) -> None:
 
 def test_the_page_says_what_the_run_s_own_page_says(run: Run, client_as: SignIn) -> None:
     own, page = text_of(client_as("viewer").get(run.get_absolute_url())), shared(make_link(run))
-    for words in ("fetch broke", "culprit", 'id="log"', "task-", "1 gap", "1 frame could be no event", "Retry 1"):
+    for words in ("fetch broke", "culprit", 'id="log"', "task-", "1 gap", "1 frame could be no event"):
         assert words in own
         assert words in page
 
@@ -164,7 +166,8 @@ def test_the_page_says_what_the_run_s_own_page_says(run: Run, client_as: SignIn)
 # Everything of the fixture that is not the run itself.
 NOT_THEIRS = (
     "secret-upstream", "secret-host", "10.1.2.3", "somebody-here", "other-good", "other-retry", "/runs/", "/workflows/",
-    "/compare/", "/api/", "?failure=", "csrf", "Sign out", "Stop watching", "Re-run", 'class="since"', "data-run=",
+    "/compare/", "/api/", "?failure=", "csrf", "Retry 1", "Launched again",
+    "Sign out", "Stop watching", "Re-run", 'class="since"', "data-run=",
 )  # fmt: skip
 
 
@@ -219,12 +222,55 @@ def test_a_link_leads_to_no_event_of_another_run(run: Run) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_its_address_is_told_to_nobody_and_found_by_nobody(run: Run, part: str) -> None:
-    for text in (make_link(run), "x" * 43):
+    for text, good in ((make_link(run), True), ("x" * 43, False)):
         answer = Client().get(f"/s/{text}/{part}")
         assert answer["Referrer-Policy"] == "no-referrer"
         assert answer["X-Robots-Tag"] == "noindex, nofollow"
-        assert answer["Cache-Control"] == ("no-cache" if text[0] != "x" and part == "badge.svg" else "no-store")
+        assert answer["Cache-Control"] == ("no-cache" if good and part == "badge.svg" else "no-store")
         assert "unsafe" not in answer["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("part", ["export/", "rejected/", "no/such/part/", "events/99999999999/"])
+def test_what_a_link_does_not_show_is_answered_as_what_is_no_link(run: Run, part: str) -> None:
+    here, nowhere = (Client().get(f"/s/{text}/{part}") for text in (make_link(run), "x" * 43))
+    assert (here.status_code, here.content) == (404, nowhere.content)
+    assert here["Referrer-Policy"] == "no-referrer"
+    assert here["X-Robots-Tag"] == "noindex, nofollow"
+
+
+def test_no_answer_under_a_link_is_kept_or_tells_where_it_came_from(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(text: str) -> None:
+        raise RuntimeError("on our side")
+
+    client = Client(raise_request_exception=False)
+    # Without its slash, and without its first event.
+    answers = [client.get(f"/s/{make_link(run)}"), client.get(f"/s/{make_link(run)}/events/")]
+    monkeypatch.setattr(sharing, "use", broken)
+    answers.append(client.get("/s/anything/"))
+    assert [answer.status_code for answer in answers] == [301, 400, 500]
+    for answer in answers:
+        assert answer["Referrer-Policy"] == "no-referrer"
+        assert answer["X-Robots-Tag"] == "noindex, nofollow"
+        assert "no-store" in answer["Cache-Control"]
+
+
+def test_a_link_works_while_the_database_takes_no_writes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> int:
+        raise OperationalError("database is locked")
+
+    text = make_link(run)
+    monkeypatch.setattr(ShareLinkQuerySet, "update", refuse)
+    assert "mine" in shared(text)
+
+
+def test_the_frame_to_copy_is_html_whatever_the_flow_is_called(db: None, client_as: SignIn) -> None:
+    name = """x" onload="steal()'><script>&amp;"""
+    run = make_run(flow_name=name)
+    page = text_of(client_as("operator").post(f"/runs/{run.pk}/links/", {"days": "30", "name": ""}))
+    shown = re.search(r'<code id="share-embed"[^>]*>(.*?)</code>', page)
+    assert shown
+    frame = ElementTree.fromstring(html.unescape(shown[1]))
+    assert (frame.tag, frame.get("title"), set(frame.keys())) == ("iframe", name, {"src", "width", "height", "title"})
 
 
 # --- within other pages -----------------------------------------------------------------------------------------------
@@ -497,10 +543,10 @@ async def test_nothing_is_pushed_once_the_link_is_no_good(monkeypatch: pytest.Mo
     monkeypatch.setattr(live, "TRUST_SECONDS", 0.1)
     run = await in_thread(make_run)
     text = await in_thread(lambda: make_link(run, name="it"))
-    html = await in_thread(lambda: shared(text))
+    first = await in_thread(lambda: shared(text))
     async with connected(f"/live/s/{text}/") as socket:
         await asyncio.sleep(0.2)
-        page = Page(html, socket)
+        page = Page(first, socket)
         await page.acknowledge()
         await in_thread(ENDING["being revoked"])
         await in_thread(lambda: make_event(run))
@@ -519,6 +565,30 @@ async def test_no_socket_opens_for_what_is_no_good_link(part: str) -> None:
         async with connected(f"/live/s/{text}/{part}") as socket:
             said = await socket.receive_output(10)
         assert said == {"type": "websocket.close", "code": live.UNAUTHENTICATED}, what
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_page_whose_run_is_found_gone_first_is_closed_as_by_revoking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "POLL_SECONDS", 0.05)  # sooner than the link is looked at
+    run = await in_thread(make_run)
+    text = await in_thread(lambda: make_link(run, name="it"))
+    async with connected(f"/live/s/{text}/") as socket:
+        await Page(await in_thread(lambda: shared(text)), socket).acknowledge()
+        await in_thread(ENDING["its run being removed"])
+        assert await socket.receive_output(10) == {"type": "websocket.close", "code": live.UNAUTHENTICATED}
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_one_link_opens_so_many_sockets_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST_BY_A_LINK", 2)
+    run = await in_thread(make_run)
+    text, other = [await in_thread(lambda: make_link(run)) for _ in range(2)]
+    async with connected(f"/live/s/{text}/") as one, connected(f"/live/s/{text}/embed/") as two:
+        assert await one.receive_nothing(0.2)
+        assert await two.receive_nothing(0.2)
+        async with connected(f"/live/s/{text}/") as three, connected(f"/live/s/{other}/") as others:
+            assert await three.receive_output(10) == {"type": "websocket.close", "code": live.TOO_MANY}
+            assert await others.receive_nothing(0.2)
 
 
 @pytest.mark.django_db(transaction=True)
