@@ -4,12 +4,14 @@ Put together here, not in templates: a run that is watched is drawn up to twenty
 by hand.
 """
 
+import time
 from html import escape
 
 from django import template
 from django.utils.safestring import SafeString
 
 from runs.core.outline import View
+from runs.facts import progress_of
 from runs.models import Run
 from runs.templatetags.pace import pace, percent, step
 from runs.templatetags.rows import segments
@@ -22,7 +24,7 @@ CHIPS = ("failed", "running", "succeeded", "unknown", "skipped", "pending")  # s
 @register.simple_tag
 def steps(run: Run) -> SafeString:
     """How far it is, in words."""
-    total = run.tasks_total if run.planned or run.ended else 0
+    total = progress_of(run, time.time()).total
     if total and run.status == Run.Status.FAILED:
         words = f"{run.tasks_succeeded} of {total} tasks succeeded, {run.tasks_failed} failed"
     elif total:

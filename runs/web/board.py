@@ -97,10 +97,10 @@ def row_id(line: Line) -> str:
 
 def _drawn_as(line: Line, folded: frozenset[str]) -> str:
     """Which row it is, and what of its drawing no change of a task tells: filters and folds do that."""
-    if isinstance(line, Item):
-        return f"task-{line.pk}/child" if line.name in folded else f"task-{line.pk}"
-    counts = ",".join(f"{state}{count}" for state, count in line.counts)
-    return f"{row_id(line)}/{line.opened}/{counts}"
+    if isinstance(line, Fold):
+        counts = ",".join(f"{state}{count}" for state, count in line.counts)
+        return f"{row_id(line)}/{line.opened}/{counts}"
+    return f"{row_id(line)}/child" if line.name in folded else row_id(line)
 
 
 def _text(number: int | None) -> str:
