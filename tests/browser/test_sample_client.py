@@ -20,6 +20,9 @@ from tests.scripted import ScriptedUpstream, eventually, scripted_upstream
 
 pytestmark = pytest.mark.browser
 
+# The client's own noise: a try in vain, and a ping into a socket that the server is about to close.
+NOISE = ["WebSocket connection", "already in CLOSING"]
+
 SAMPLE_CLIENT = """([address, pingEvery]) => {
   const seen = { frames: [], opens: 0, closes: 0, tries: 0, pongs: 0, gaveUp: false };
   window.seen = seen;
@@ -93,7 +96,7 @@ TOLD = ["flow_started", *["task_started", "task_completed"] * 3, "flow_completed
 
 
 async def test_a_live_run(make_site: MakeSite, tabs: Tabs) -> None:
-    tabs.expected += ["WebSocket connection"]
+    tabs.expected += NOISE
     async with scripted_upstream() as upstream:
         site = await asyncio.to_thread(scripted_site, make_site, upstream)
         story = Story(upstream, "often told")
@@ -111,7 +114,7 @@ async def test_a_live_run(make_site: MakeSite, tabs: Tabs) -> None:
 
 
 async def test_a_run_that_has_ended_long_since(site: Site, tabs: Tabs) -> None:
-    tabs.expected += ["WebSocket connection"]
+    tabs.expected += NOISE
     for flow in ("Customer_Support_Pipeline", "Financial_Data_Pipeline"):
         path = await asyncio.to_thread(site.launch, flow, f"past {flow}")
 
@@ -129,7 +132,7 @@ async def test_a_run_that_has_ended_long_since(site: Site, tabs: Tabs) -> None:
 
 
 async def test_a_run_whose_upstream_drops_and_sends_all_again(make_site: MakeSite, tabs: Tabs) -> None:
-    tabs.expected += ["WebSocket connection"]
+    tabs.expected += NOISE
     async with scripted_upstream() as upstream:
         site = await asyncio.to_thread(scripted_site, make_site, upstream)
         names = {"flow_name": FLOW, "run_name": "dropped"}
@@ -158,7 +161,7 @@ async def test_a_run_whose_upstream_drops_and_sends_all_again(make_site: MakeSit
 
 
 async def test_a_run_that_is_not_there_yet_and_one_that_never_is(make_site: MakeSite, tabs: Tabs) -> None:
-    tabs.expected += ["WebSocket connection"]
+    tabs.expected += NOISE
     async with scripted_upstream() as upstream:
         site = await asyncio.to_thread(scripted_site, make_site, upstream)
         story = Story(upstream, "soon")
@@ -192,7 +195,7 @@ async def another_site() -> AsyncIterator[str]:
 
 
 async def test_a_page_of_another_site_with_a_token(site: Site, tabs: Tabs) -> None:
-    tabs.expected += ["WebSocket connection"]
+    tabs.expected += NOISE
     token = await asyncio.to_thread(site.make_token)
     await asyncio.to_thread(site.launch, "Customer_Support_Pipeline", "seen elsewhere")
     path = "Customer_Support_Pipeline/seen%20elsewhere"
