@@ -1,11 +1,16 @@
-"""daphne as `serve` runs it, over a transport in memory: it waits for the client, and says why it ends a socket."""
+"""daphne as `serve` runs it, over a transport in memory: it waits for the client, says why it ends a socket, and ends
+when what it has begun is done.
+"""
 
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from runs.management import serving
 from runs.management.serving import Server  # isort: skip
+import pytest
+from daphne.http_protocol import HTTPFactory
 from daphne.ws_protocol import WebSocketFactory
 from twisted.internet.address import IPv4Address
 from twisted.internet.testing import StringTransport
@@ -85,3 +90,77 @@ async def test_sending_waits_until_the_client_has_taken_what_was_sent() -> None:
     transport.producer.pauseProducing()
     assert await after(go_on.release) == [0, 1]
     assert await after(lambda: protocol.server.protocol_disconnected(protocol)) == [0, 1, 2], "nobody to wait for"
+
+
+async def asked(application: Callable[[Send], Awaitable[None]]) -> tuple[Server, StringTransport, Callable[[], None]]:
+    """A server at work on a request over a connection that could be kept; the last asks once more over it."""
+
+    async def asgi(scope: Any, receive: Any, send: Send) -> None:
+        await application(send)
+
+    server = Server(application=asgi, endpoints=["in memory"])
+    server.connections = {}
+    server.ws_factory = WebSocketFactory(server, server="stepline")
+    address = IPv4Address("TCP", "127.0.0.1", 1)
+    protocol = HTTPFactory(server).buildProtocol(address)
+    transport = StringTransport(hostAddress=address, peerAddress=address)
+    protocol.makeConnection(transport)
+
+    def ask() -> None:
+        protocol.dataReceived(b"GET /slow HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+
+    ask()
+    await asyncio.sleep(0.05)
+    return server, transport, ask
+
+
+async def answer(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"done"})
+
+
+async def test_who_is_told_to_end_answers_first_and_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "twisted_loop", asyncio.get_running_loop())
+    go_on = asyncio.Semaphore(0)
+
+    async def slow(send: Send) -> None:
+        await go_on.acquire()
+        await answer(send)
+
+    server, transport, ask = await asked(slow)
+    go_on.release()
+    await asyncio.sleep(0.05)
+    assert b"close" not in transport.value()
+    assert not transport.disconnecting
+
+    transport.clear()
+    ask()
+    end = asyncio.ensure_future(server._end())
+    await asyncio.sleep(0.1)
+    assert not end.done()
+    assert not transport.value()
+    go_on.release()
+    await end
+    assert b"connection: close" in transport.value().lower()
+    assert transport.value().endswith(b"done")
+    assert transport.disconnecting
+
+
+async def test_who_is_told_to_end_cuts_off_what_takes_too_long_and_waits_for_that(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(serving, "twisted_loop", asyncio.get_running_loop())
+    monkeypatch.setattr(serving, "ENDING_SECONDS", 0.1)
+    done = []
+
+    async def stuck(send: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)  # as a thread goes on for a while
+            done.append(True)
+
+    server, _, _ = await asked(stuck)
+    await server._end()
+    assert done
+    assert "not done 0 s after the end began: 1" in caplog.text

@@ -1,16 +1,18 @@
 """daphne as `serve` runs it. Sending to a socket, and each part of a streamed answer, waits until the client has taken
-what was sent before, as other ASGI servers have it (daphne itself buffers without limit); and what ends a socket may
-say why.
+what was sent before, as other ASGI servers have it (daphne itself buffers without limit); what ends a socket may say
+why; and a server that is told to end lets the requests that it has begun come to theirs.
 """
 
 from daphne.server import Server as Daphne  # first: it installs the asyncio reactor  # isort: skip
 from daphne.server import twisted_loop  # isort: skip
 
 import asyncio
+import logging
 from typing import Any
 
 from autobahn.websocket.types import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import defer
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -20,7 +22,11 @@ __all__ = ["Server", "twisted_loop"]
 CLOSE_SECONDS = 30.0
 CLOSE_STUCK_SECONDS = 1.0  # …when it takes nothing anyway
 LONGEST_REASON = 123  # bytes
+# Seconds that requests which have begun may take after the server was told to end. A streamed answer may be cut off.
+ENDING_SECONDS = 10.0
 FIRST_OF_OURS, LAST_OF_OURS = 4400, 4499  # close codes that stand for the HTTP status of the last three digits
+
+logger = logging.getLogger(__name__)
 
 
 @implementer(IPushProducer)
@@ -45,6 +51,45 @@ class Server(Daphne):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._brakes: dict[Any, Brake] = {}  # by socket, and by request whose answer is streamed
+        self._ports: list[Any] = []  # that it listens on
+        self._ending = False
+
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        self._ports.append(port)
+
+    def kill_all_applications(self) -> "defer.Deferred[None]":
+        """What the reactor waits for before it ends."""
+        return defer.Deferred.fromFuture(twisted_loop.create_task(self._end()))
+
+    async def _end(self) -> None:
+        """Be told no more, close the sockets, and finish the requests.
+
+        The loop must outlive each of them: a request's thread that calls back into a loop which stands still waits for
+        ever, and the process with it. (daphne's own end waits for the first one only.)
+        """
+        self._ending = True
+        for port in self._ports:
+            port.stopListening()
+        for socket in self._unfinished(WebSocketProtocol):
+            socket.cancel()
+        ends = twisted_loop.time() + ENDING_SECONDS
+        while (requests := self._unfinished()) and (left := ends - twisted_loop.time()) > 0:
+            await asyncio.wait(requests, timeout=left)
+        if late := self._unfinished():
+            logger.warning("requests cut off, not done %.0f s after the end began: %d", ENDING_SECONDS, len(late))
+            for request in late:
+                request.cancel()
+            await asyncio.wait(late)
+
+    def _unfinished(self, kind: type = object) -> "list[asyncio.Task[None]]":
+        """The applications at work for protocols of this kind."""
+        found = [
+            each["application_instance"]
+            for protocol, each in self.connections.items()
+            if isinstance(protocol, kind) and "application_instance" in each
+        ]
+        return [application for application in found if not application.done()]
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if "disconnected" in self.connections.get(protocol, {}):
@@ -69,6 +114,9 @@ class Server(Daphne):  # type: ignore[misc]
 
     async def _answer(self, request: Any, message: dict[str, Any]) -> None:
         there = request in self.connections and not request.finished and request.channel is not None
+        if self._ending and there and message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            request.channel.persistent = False  # whoever asks again finds a server that stays
         if there and message["type"] == "http.response.body":
             if message.get("more_body") and request not in self._brakes:
                 brake = self._brakes[request] = Brake()
