@@ -89,6 +89,16 @@ class Server:
     def stop(self) -> None:
         self._end(self.stop_signal)
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """It takes connections, and says nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def _end(self, number: signal.Signals) -> None:
         if self._process:
             self._process.send_signal(number)
@@ -125,6 +135,9 @@ class Redis(Server):
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def answers(self) -> bool:
+        return _pongs(self.port)
 
     def ask(self, command: str) -> str:
         """The first line of what it answers to a command without arguments."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from runs.management import serving
+
 from runs.management.serving import Server  # isort: skip
 import pytest
 from daphne.http_protocol import HTTPFactory

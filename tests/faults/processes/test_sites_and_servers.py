@@ -169,3 +169,41 @@ async def test_redis_that_is_flushed_and_dies_under_load_costs_nothing_but_time(
     died, found = await with_servers_that_die(home, load, times, kill_and_restart)
     assert set(load.visits.values()) == {1}, "a socket at the upstream was given up for it"
     ledger.enter("Redis flushed and killed", times=times, injected=died, lost=found.lost, doubled=found.doubled)
+
+
+@pytest.mark.timeout(size(300, 600))
+async def test_redis_that_stands_still_makes_pages_slower_and_stops_nothing(
+    deploy: MakeHome, upstream: ScriptedUpstream, redis: Redis, ledger: Ledger
+) -> None:
+    ledger.where, times = SERVERS, size(1, 3)
+    home, load = deploy(LAUNCH_DEADLINE_SECONDS=8), Load(upstream, rate=40, runs=10, replay=False)
+    sites, workers = await start(home, webs=2, workers=1)
+    apis = [api for _, api in sites]
+    cookies = await signed_in(home, apis[0].port)
+    hung = 0
+    async with Readers(home) as readers:
+        async with load.going(*apis):
+            for _ in range(times):
+                await readers.close()
+                for api, run_id in zip(apis, await running(apis[0]), strict=False):
+                    await readers.open(api.port, run_id, cookies)
+                await readers.converged(60)
+                with redis.standing_still():
+                    await asyncio.sleep(2.0)  # what was under way has come
+                    before, launched = stored(home), len(load.names)
+                    await until_more_is_stored(home, before)
+                    await readers.converged(CAUGHT_UP)
+                    for api in apis:
+                        await readers.open(api.port, (await running(api))[0], cookies)
+
+                    async def accepts(launched: int = launched) -> bool:
+                        return len(load.names) > launched
+
+                    await eventually(accepts, 60)
+                    hung += not redis.answers()
+                await readers.converged(CAUGHT_UP)
+        found = await load.count(home, apis[0])
+        await like_fresh_pages(readers)
+    assert [program.process.poll() for program in (*workers, *(program for program, _ in sites))] == [None] * 3
+    assert set(load.visits.values()) == {1}, "a socket at the upstream was given up for it"
+    ledger.enter("Redis stands still", times=times, injected=hung, lost=found.lost, doubled=found.doubled)
