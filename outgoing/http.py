@@ -8,15 +8,16 @@ import httpx
 
 from outgoing.addresses import Forbidden, IPAddress
 from outgoing.dialling import ADDRESS_SECONDS, resolve
+from outgoing.trust import trusted
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):
     """Sends each request to an address that was checked, under the name that was asked for (Host, SNI, certificate)."""
 
-    def __init__(self, verify: ssl.SSLContext | bool = True) -> None:
+    def __init__(self, verify: ssl.SSLContext | None = None) -> None:
         # Nothing is kept alive: a pool knows its connections by address, and two names may share one.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._inner = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
+        self._inner = httpx.AsyncHTTPTransport(verify=verify or trusted(), trust_env=False, limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.raw_host.decode("ascii").strip("[]")
@@ -58,9 +59,12 @@ def _to(address: IPAddress, host: str, request: httpx.Request, *, hurried: bool 
 
 
 def client(
-    timeout: httpx.Timeout | float, headers: dict[str, str] | None = None, verify: ssl.SSLContext | bool = True
+    timeout: httpx.Timeout | float, headers: dict[str, str] | None = None, verify: ssl.SSLContext | None = None
 ) -> httpx.AsyncClient:
-    """Ignores proxy variables and follows no redirect: a request goes where its address says, and nowhere else."""
+    """Ignores proxy variables and follows no redirect: a request goes where its address says, and nowhere else.
+
+    Believes whom `trusted` names, unless told otherwise.
+    """
     return httpx.AsyncClient(
         transport=GuardedTransport(verify),
         timeout=timeout,

@@ -1,10 +1,12 @@
 """A WebSocket client connection through the guard: no proxy, no redirect, no second look-up."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 
 from outgoing.dialling import dial
+from outgoing.trust import trusted
 
 
 class guarded_connect(connect):  # used as the function that `connect` is
@@ -14,6 +16,8 @@ class guarded_connect(connect):  # used as the function that `connect` is
     """
 
     def __init__(self, uri: str, **options: Any) -> None:
+        if urlsplit(uri).scheme == "wss":
+            options.setdefault("ssl", trusted())
         super().__init__(uri, proxy=None, **options)
 
     async def open_tcp_connection(self) -> ClientConnection:

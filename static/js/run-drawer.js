@@ -40,7 +40,7 @@
     drawer().scrollTop = 0;
     window.stepline.localise(drawer());
     if (reveal) reach(key);
-    document.dispatchEvent(new Event("run:shown"));
+    window.stepline.settle();
   }
 
   // Its row comes into sight, wherever it is: in another part of the list, or in a fold, which opens.
@@ -87,7 +87,7 @@
     history.replaceState(null, "", url(""));
     mark("");
     if (key) row(key)?.querySelector(".t-name").focus();
-    document.dispatchEvent(new Event("run:shown"));
+    window.stepline.settle();
   }
 
   document.addEventListener("click", (event) => {

@@ -92,9 +92,9 @@
   shortcut(["k", "ArrowUp"], "Task before (likewise)", () => goTo(current() - 1), inRows);
   shortcut(["n"], "Next failure", nextFailure);
   shortcut(["f"], "Follow what happens, while the run goes on", () => follow(!following), going);
-  document.addEventListener("run:shown", () => {
+  document.addEventListener("run:shown", show);
+  document.addEventListener("run:placed", () => {
     if (!box()) return;
-    show();
     keepUp();
     scrolled = box().scrollTop; // rows have come or gone, and the reader has done nothing
   });

@@ -26,7 +26,7 @@
     if (stop) stop.hidden = !moving;
     document.getElementById("no-tasks")?.toggleAttribute("hidden", document.getElementById("rows")?.dataset.tasks !== "0");
     document.getElementById("no-events")?.toggleAttribute("hidden", !!document.querySelector("#log > li"));
-    document.dispatchEvent(new Event("run:shown"));
+    window.stepline.settle();
   }
 
   live.addEventListener("htmx:ws:after:connection", () => {

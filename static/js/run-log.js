@@ -25,32 +25,41 @@
     document.getElementById("log-below").style.height = `${Math.max(0, since() - last()) * LINE}px`;
   }
 
+  let following = true; // the end stays in sight
+
   function update() {
     if (!box()) return;
     const moved = shown !== shows(); // in time: the end of another log stands here, all of it new
     if (moved) [shown, tail] = [shows(), true];
-    const following = moved || (tail && follow.on());
+    following = moved || (tail && follow.on());
     while (log().children.length > MOST) {
       if (!following) tail = false; // enough of it waits below
       (following ? log().firstElementChild : log().lastElementChild).remove();
     }
     pad();
-    if (following) {
-      box().scrollTop = box().scrollHeight;
-      seen = since();
-    }
+    if (following) seen = since();
     const unread = since() - seen;
     const button = document.getElementById("unread");
     button.hidden = unread <= 0;
     button.textContent = `${unread} new`;
     document.getElementById("log-count").textContent = since() ? since() : "";
+  }
+
+  function place() {
+    if (!box()) return;
+    if (following) box().scrollTop = box().scrollHeight;
     scrolled = box().scrollTop;
+  }
+
+  function show() {
+    update();
+    place();
   }
 
   // Back to the end: the server sends the last lines anew.
   function toEnd() {
     if (tail) {
-      update();
+      show();
       return;
     }
     tail = true;
@@ -103,8 +112,9 @@
     follow.set(true);
     toEnd();
   });
-  document.addEventListener("run:follow", () => (follow.on() ? toEnd() : update()));
+  document.addEventListener("run:follow", () => (follow.on() ? toEnd() : show()));
   document.addEventListener("run:shown", update);
+  document.addEventListener("run:placed", place);
   window.stepline.log = { atEnd: () => tail };
-  update();
+  show();
 })();

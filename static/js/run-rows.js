@@ -4,6 +4,7 @@
   const ROW = 28; // pixels, as in run.css
   const AHEAD = 30; // rows beyond those in sight that should be there already
   const STEP = 25; // rows: the window moves by no less
+  const BREATHING = 12; // bars that may move at once: each costs its share of every frame
   const live = document.getElementById("live");
   const form = document.getElementById("ack");
   const box = () => document.getElementById("rows-box");
@@ -152,11 +153,11 @@
     return answer.json();
   }
 
-  function shown() {
-    if (!list()) return;
-    pad();
-    if (wanted) go(wanted.line, wanted.focus);
-    else look();
+  // Everybody puts the page in order first, and then asks where things are and scrolls: each question between two
+  // changes would lay the whole page out once more.
+  function settle() {
+    document.dispatchEvent(new Event("run:shown"));
+    document.dispatchEvent(new Event("run:placed"));
   }
 
   let remembering = 0;
@@ -177,7 +178,7 @@
     },
     true,
   );
-  addEventListener("resize", shown);
+  addEventListener("resize", settle);
   live.addEventListener("htmx:ws:after:message:incoming", () => {
     put();
     putGraph();
@@ -185,8 +186,18 @@
     box().dataset.kept = ""; // a new one, for the body was drawn anew: its reader is still where the old one was
     box().scrollTop = top;
   });
-  document.addEventListener("run:shown", shown);
+  document.addEventListener("run:shown", () => {
+    if (!list()) return;
+    pad();
+    list().toggleAttribute("data-many", list().querySelectorAll(":scope > .s-running").length > BREATHING);
+  });
+  document.addEventListener("run:placed", () => {
+    if (!list()) return;
+    if (wanted) go(wanted.line, wanted.focus);
+    else look();
+  });
 
+  window.stepline.settle = settle;
   window.stepline.rows = { ask, go, place, number, at, seen, rowAt, row: ROW };
   box().dataset.kept = "";
   pad();

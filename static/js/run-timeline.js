@@ -11,6 +11,8 @@
   let length = 0; // seconds of the run
   let shown = "";
   let drawn = "";
+  let width = 0; // pixels of the axis, told when it changes and never asked for
+  let observed = null; // the axis of which it is told
   let brush = null; // {from, to} in pixels while the reader drags over the axis
 
   const list = () => document.getElementById("rows");
@@ -62,9 +64,25 @@
     return element;
   }
 
+  const sizes = new ResizeObserver(() => {
+    width = observed.clientWidth;
+    const lines = document.getElementById("lines");
+    const sheet = lines.parentElement;
+    lines.style.left = `${observed.getBoundingClientRect().left - sheet.getBoundingClientRect().left - sheet.clientLeft}px`;
+    lines.style.width = `${width}px`;
+    axis();
+  });
+
+  function observe(svg) {
+    sizes.disconnect();
+    observed = svg;
+    width = 0;
+    if (svg) sizes.observe(svg);
+  }
+
   function axis() {
     const svg = document.getElementById("axis");
-    const width = svg?.clientWidth || 0;
+    if (svg !== observed) observe(svg);
     const [a, b] = part();
     const key = `${a.toFixed(3)} ${b.toFixed(3)} ${width} ${list()?.dataset.idle} ${hidden().length} ${brush?.from} ${brush?.to}`;
     if (!width || key === drawn) return;
@@ -89,9 +107,9 @@
       marks.push(made("rect", { class: "brush", x, width: Math.abs(brush.to - brush.from), height: 22 }));
     }
     svg.replaceChildren(...marks);
-    const tick = hidden().length ? "100%" : `${(step / (b - a)) * width}px`;
-    list().style.setProperty("--tick", tick);
-    list().style.setProperty("--shift", `${place(Math.floor(a / step) * step)}px`);
+    const lines = document.getElementById("lines");
+    lines.style.backgroundSize = `${hidden().length ? "100%" : `${(step / (b - a)) * width}px`} 100%`;
+    lines.style.backgroundPositionX = `${place(Math.floor(a / step) * step)}px`;
   }
 
   function draw(again) {

@@ -258,7 +258,7 @@ async def judge(page: Page, place: Place, theme: str) -> None:
     await page.locator(place.ready).first.wait_for()
     found = []
     for size in [WIDE, NARROW] if place.narrow else [WIDE]:
-        await page.set_viewport_size(size)
+        await unroll(page, size)
         results = await Axe().run(page, options=RULES)
         assert results.response["passes"], "axe-core looked at nothing"
         found += [
@@ -273,11 +273,19 @@ async def judge(page: Page, place: Place, theme: str) -> None:
     assert not found, "\n".join(["violations:", *found])
 
 
+async def unroll(page: Page, size: Any) -> None:
+    """Make the window as high as the page: rows that are out of sight are not drawn (content-visibility)."""
+    await page.set_viewport_size(size)
+    height = await page.evaluate("document.documentElement.scrollHeight")
+    await page.set_viewport_size({**size, "height": max(size["height"], min(height, 8_000))})
+    await page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
+
 async def picture(page: Page, name: str, folder: Path) -> None:
     """What the place looks like, wide and narrow; what stands still is shown still."""
     folder.mkdir(parents=True, exist_ok=True)
     for size in (WIDE, NARROW):
-        await page.set_viewport_size(size)
+        await unroll(page, size)
         path = folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{size['width']}.png"
         await page.screenshot(path=path, full_page=True, animations="disabled")
 

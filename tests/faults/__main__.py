@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.faults import ledger
@@ -13,27 +14,43 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 
-def run(part: str, environment: dict[str, str], arguments: list[str]) -> int:
-    print(f"--- {part}", flush=True)  # noqa: T201
-    command = [sys.executable, "-m", "pytest", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=False).returncode
+class Part:
+    """pytest in a process of its own. `quiet`: what it prints is shown when it has ended."""
+
+    def __init__(self, name: str, environment: dict[str, str], arguments: list[str], *, quiet: bool = False) -> None:
+        self._name = name
+        self._said = tempfile.TemporaryFile() if quiet else None  # noqa: SIM115  # it is closed with the process
+        command = [sys.executable, "-m", "pytest", *arguments]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | environment, stdout=self._said, stderr=self._said
+        )
+
+    def code(self) -> int:
+        """Its exit code, once it has one."""
+        self._process.wait()
+        if self._said:
+            self._said.seek(0)
+            print(f"--- {self._name}\n{self._said.read().decode(errors='replace')}", flush=True)  # noqa: T201
+        return self._process.returncode
 
 
 def main() -> int:
     more = sys.argv[1:]
     inside = [str(HERE / "inside"), *more]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         path = Path(folder) / "rows"
-        full = {"FAULTS": "full", ledger.TABLE: str(path)}
-        bare = dict.fromkeys(("DATABASE_URL", "REDIS_URL"), "")
-        codes = [run("in one process, SQLite", full | bare, inside)]
+        full = {"FAULTS": "full", ledger.TABLE: str(path), "DATABASE_URL": "", "REDIS_URL": ""}
+        print("--- in one process, on SQLite and on PostgreSQL at the same time", flush=True)  # noqa: T201
+        parts = [Part("in one process, SQLite", full, inside, quiet=True)]
         try:
-            with private_postgres() as postgres:
-                there = {"DATABASE_URL": postgres.url, "ALLOW_PRIVATE_UPSTREAMS": "1"}
-                codes.append(run("in one process, PostgreSQL", full | bare | there, inside))
+            postgres = servers.enter_context(private_postgres())
+            there = {"DATABASE_URL": postgres.url, "ALLOW_PRIVATE_UPSTREAMS": "1"}
+            parts.append(Part("in one process, PostgreSQL", full | there, inside, quiet=True))
         except NotInstalled as missing:
             print(f"left out on PostgreSQL: {missing}")  # noqa: T201
-        codes.append(run("real processes", full | bare, [str(HERE / "processes"), *more]))
+        codes = [part.code() for part in parts]
+        print("--- real processes", flush=True)  # noqa: T201
+        codes.append(Part("real processes", full, [str(HERE / "processes"), *more]).code())
         print("\n".join(["", *ledger.table(ledger.kept(path))]), flush=True)  # noqa: T201
     nothing_collected = 5  # with -k, a part may have no test
     return max(0 if code == nothing_collected else code for code in codes)

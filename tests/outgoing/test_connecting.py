@@ -3,7 +3,9 @@
 import asyncio
 import ssl
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,6 +16,7 @@ from outgoing import http
 from outgoing.addresses import Forbidden, literal
 from outgoing.dialling import resolve
 from outgoing.sockets import guarded_connect
+from outgoing.trust import trusted
 from runs.upstream import api, stream
 from runs.upstream.stream import Away, Connected
 from sandbox.answers import CallFailed, call_api
@@ -166,6 +169,34 @@ async def test_a_socket_over_tls_has_the_name(resolver: Resolver, tls: tuple[ssl
         port = next(iter(listening.sockets)).getsockname()[1]
         async with guarded_connect(f"wss://{NAME}:{port}", ssl=believer) as socket:
             assert await socket.recv() == "hello"
+
+
+async def test_who_is_believed_is_read_once_and_the_environment_may_name_more(
+    resolver: Resolver, tls: tuple[ssl.SSLContext, ssl.SSLContext], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def greet(socket: ServerConnection) -> None:
+        await socket.send("hello")
+
+    server, _ = tls
+    resolver.answers[NAME] = [[PUBLIC]]
+    make = Mock(wraps=httpx.create_ssl_context)
+    monkeypatch.setattr(httpx, "create_ssl_context", make)
+    async with servers(server) as heard, serve(greet, PUBLIC, 0, ssl=server) as listening:
+        page = f"https://{NAME}:{heard.port}"
+        socket_url = f"wss://{NAME}:{next(iter(listening.sockets)).getsockname()[1]}"
+        trusted.cache_clear()
+        for _ in range(2):
+            with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
+                await get(page)
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await guarded_connect(socket_url)
+        assert make.call_count == 1
+        trusted.cache_clear()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        assert (await get(page)).status_code == 200
+        async with guarded_connect(socket_url) as socket:
+            assert await socket.recv() == "hello"
+        trusted.cache_clear()
 
 
 async def test_a_name_with_a_dead_address_is_reached_at_the_next(resolver: Resolver, settings: Any) -> None:
