@@ -120,8 +120,7 @@ async def answer(send: Send) -> None:
     await send({"type": "http.response.body", "body": b"done"})
 
 
-async def test_who_is_told_to_end_answers_first_and_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "twisted_loop", asyncio.get_running_loop())
+async def test_who_is_told_to_end_answers_first_and_keeps_no_connection() -> None:
     go_on = asyncio.Semaphore(0)
 
     async def slow(send: Send) -> None:
@@ -150,9 +149,8 @@ async def test_who_is_told_to_end_answers_first_and_keeps_no_connection(monkeypa
 async def test_who_is_told_to_end_cuts_off_what_takes_too_long_and_waits_for_that(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(serving, "twisted_loop", asyncio.get_running_loop())
     monkeypatch.setattr(serving, "ENDING_SECONDS", 0.1)
-    done = []
+    done: list[bool] = []
 
     async def stuck(send: Send) -> None:
         try:
@@ -165,3 +163,43 @@ async def test_who_is_told_to_end_cuts_off_what_takes_too_long_and_waits_for_tha
     await server._end()
     assert done
     assert "not done 0 s after the end began: 1" in caplog.text
+
+
+async def test_who_comes_after_the_end_has_begun_is_sent_elsewhere() -> None:
+    entered: list[str] = []
+
+    async def site(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        entered.append(scope["type"])
+        await answer(send)
+
+    server = Server(application=site, endpoints=["in memory"])
+    server.connections = {}
+    said: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    handing_over = asyncio.Event()
+    server.before_end = handing_over.wait
+    end = asyncio.ensure_future(server._end())
+    await asyncio.sleep(0.02)
+    await server._enter({"type": "http"}, None, send)
+    await server._enter({"type": "websocket"}, None, send)
+    assert entered == ["http"], "requests over connections that are there are answered, sockets are not opened"
+    assert said[-1] == {"type": "websocket.close", "code": 4503, "reason": "this process of the site ends"}
+    handing_over.set()
+    await end
+    said.clear()
+    await server._enter({"type": "http"}, None, send)
+    assert entered == ["http"]
+    assert said[0]["status"] == 503
+
+
+async def test_who_is_told_to_end_closes_its_sockets_so_that_pages_come_back_at_once() -> None:
+    async def listening(send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        await asyncio.Event().wait()
+
+    transport, protocol = await visited(listening)
+    await protocol.server._end()
+    assert transport.value().endswith(struct.pack("!H", 1012) + b"this process of the site ends")

@@ -8,11 +8,14 @@ from daphne.server import twisted_loop  # isort: skip
 
 import asyncio
 import logging
-from typing import Any
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 from autobahn.websocket.types import ConnectionDeny
 from daphne.ws_protocol import WebSocketProtocol
-from twisted.internet import defer
+from twisted.internet import defer, reactor, tcp
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
@@ -22,9 +25,12 @@ __all__ = ["Server", "twisted_loop"]
 CLOSE_SECONDS = 30.0
 CLOSE_STUCK_SECONDS = 1.0  # …when it takes nothing anyway
 LONGEST_REASON = 123  # bytes
-# Seconds that requests which have begun may take after the server was told to end. A streamed answer may be cut off.
-ENDING_SECONDS = 10.0
-FIRST_OF_OURS, LAST_OF_OURS = 4400, 4499  # close codes that stand for the HTTP status of the last three digits
+# Seconds that requests which have begun may take after the server was told to end, and the threads of those that take
+# longer after they were cut off.
+ENDING_SECONDS, THREAD_SECONDS = 10.0, 10.0
+COME_BACK = 1012  # the close code of a service that starts again
+ENDING = "this process of the site ends"
+FIRST_OF_OURS, LAST_OF_OURS = 4400, 4599  # close codes that stand for the HTTP status of the last three digits
 
 logger = logging.getLogger(__name__)
 
@@ -47,49 +53,92 @@ class Brake:
         self.free.set()
 
 
+async def _nothing() -> None:
+    """Before the end."""
+
+
+def _talking() -> bool:
+    """Whether a client is still told something, or tells something. Connections that are only kept are closed."""
+    loop = cast(Any, reactor)
+    found: set[Any] = {one for one in (*loop.getReaders(), *loop.getWriters()) if isinstance(one, tcp.Server)}
+    requesting = [one for one in found if not isinstance(one.protocol, WebSocketProtocol)]
+    for one in requesting:
+        channel = getattr(one.protocol, "_channel", None)
+        if channel and not channel.requests:
+            one.loseConnection()  # whoever asks again finds a server that stays
+    return bool(requesting)
+
+
+async def _refuse(scope: dict[str, Any], send: Any) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 4503, "reason": ENDING})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"1")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b"This process of the site ends. Ask again."})
+
+
 class Server(Daphne):  # type: ignore[misc]
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, application: Any, **options: Any) -> None:
+        super().__init__(self._enter, **options)
+        self._site = application
+        # Sockets stay open and requests are answered meanwhile.
+        self.before_end: Callable[[], Awaitable[None]] = _nothing
         self._brakes: dict[Any, Brake] = {}  # by socket, and by request whose answer is streamed
         self._ports: list[Any] = []  # that it listens on
-        self._ending = False
+        self._ending = self._over = False
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
         self._ports.append(port)
+
+    # --- the end ------------------------------------------------------------------------------------------------------
 
     def kill_all_applications(self) -> "defer.Deferred[None]":
         """What the reactor waits for before it ends."""
         return defer.Deferred.fromFuture(twisted_loop.create_task(self._end()))
 
     async def _end(self) -> None:
-        """Be told no more, close the sockets, and finish the requests.
+        """Be told no more, close the sockets, and finish the requests, until the last byte has gone.
 
-        The loop must outlive each of them: a request's thread that calls back into a loop which stands still waits for
-        ever, and the process with it. (daphne's own end waits for the first one only.)
+        The loop must outlive each request's thread: one that calls back into a loop which stands still waits for ever,
+        and the process with it. (daphne's own end waits for the first request only.)
         """
         self._ending = True
+        self.application_close_timeout = math.inf  # who is cancelled twice is given up with the thread still at work
         for port in self._ports:
             port.stopListening()
-        for socket in self._unfinished(WebSocketProtocol):
-            socket.cancel()
-        ends = twisted_loop.time() + ENDING_SECONDS
-        while (requests := self._unfinished()) and (left := ends - twisted_loop.time()) > 0:
-            await asyncio.wait(requests, timeout=left)
-        if late := self._unfinished():
+        await self.before_end()
+        for socket in [one for one in self.connections if isinstance(one, WebSocketProtocol)]:
+            if socket.state == socket.STATE_OPEN:
+                self._close(socket, COME_BACK, ENDING)
+        ends = time.monotonic() + ENDING_SECONDS
+        # Bytes on their way out announce nothing, so this looks again and again.
+        while (self._requests() or _talking()) and time.monotonic() < ends:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        self._over = True  # from here on nothing begins
+        if late := self._requests():
             logger.warning("requests cut off, not done %.0f s after the end began: %d", ENDING_SECONDS, len(late))
             for request in late:
-                request.cancel()
-            await asyncio.wait(late)
+                if "disconnected" not in request:  # else it is being cut off already
+                    request["application_instance"].cancel()
+            await asyncio.wait([request["application_instance"] for request in late], timeout=THREAD_SECONDS)
 
-    def _unfinished(self, kind: type = object) -> "list[asyncio.Task[None]]":
-        """The applications at work for protocols of this kind."""
-        found = [
-            each["application_instance"]
+    def _requests(self) -> list[dict[str, Any]]:
+        """What daphne knows of those that are being answered."""
+        return [
+            each
             for protocol, each in self.connections.items()
-            if isinstance(protocol, kind) and "application_instance" in each
+            if not isinstance(protocol, WebSocketProtocol)
+            and "application_instance" in each
+            and not each["application_instance"].done()
         ]
-        return [application for application in found if not application.done()]
+
+    def _enter(self, scope: dict[str, Any], receive: Any, send: Any) -> Awaitable[None]:
+        gone = self._over or (self._ending and scope["type"] == "websocket")
+        return _refuse(scope, send) if gone else self._site(scope, receive, send)
+
+    # --- what goes out ------------------------------------------------------------------------------------------------
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if "disconnected" in self.connections.get(protocol, {}):
@@ -116,7 +165,7 @@ class Server(Daphne):  # type: ignore[misc]
         there = request in self.connections and not request.finished and request.channel is not None
         if self._ending and there and message["type"] == "http.response.start":
             message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            request.channel.persistent = False  # whoever asks again finds a server that stays
+            request.channel.persistent = False
         if there and message["type"] == "http.response.body":
             if message.get("more_body") and request not in self._brakes:
                 brake = self._brakes[request] = Brake()

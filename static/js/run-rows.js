@@ -153,6 +153,12 @@
     return answer.json();
   }
 
+  function placed() {
+    if (!list()) return;
+    if (wanted) go(wanted.line, wanted.focus);
+    else look();
+  }
+
   // Everybody puts the page in order first, and then asks where things are and scrolls: each question between two
   // changes would lay the whole page out once more.
   function settle() {
@@ -178,7 +184,7 @@
     },
     true,
   );
-  addEventListener("resize", settle);
+  addEventListener("resize", placed);
   live.addEventListener("htmx:ws:after:message:incoming", () => {
     put();
     putGraph();
@@ -191,11 +197,7 @@
     pad();
     list().toggleAttribute("data-many", list().querySelectorAll(":scope > .s-running").length > BREATHING);
   });
-  document.addEventListener("run:placed", () => {
-    if (!list()) return;
-    if (wanted) go(wanted.line, wanted.focus);
-    else look();
-  });
+  document.addEventListener("run:placed", placed);
 
   window.stepline.settle = settle;
   window.stepline.rows = { ask, go, place, number, at, seen, rowAt, row: ROW };

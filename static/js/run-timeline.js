@@ -65,8 +65,9 @@
   }
 
   const sizes = new ResizeObserver(() => {
-    width = observed.clientWidth;
     const lines = document.getElementById("lines");
+    if (!observed?.isConnected || !lines) return;
+    width = observed.clientWidth;
     const sheet = lines.parentElement;
     lines.style.left = `${observed.getBoundingClientRect().left - sheet.getBoundingClientRect().left - sheet.clientLeft}px`;
     lines.style.width = `${width}px`;
@@ -77,6 +78,7 @@
     sizes.disconnect();
     observed = svg;
     width = 0;
+    drawn = ""; // a new one is empty
     if (svg) sizes.observe(svg);
   }
 

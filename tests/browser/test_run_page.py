@@ -108,6 +108,16 @@ async def test_a_filter_by_state_stands_in_the_address(site: Site, tabs: Tabs) -
     await expect(page.locator('#state-chips [data-state="failed"]')).to_have_attribute("aria-pressed", "true")
 
 
+async def test_a_filter_that_fits_nothing_is_taken_back_with_the_mouse(site: Site, tabs: Tabs) -> None:
+    page = await tabs.open(site, site.launch("Customer_Support_Pipeline"))
+    await ends(page, "succeeded")
+    tasks = len(await rows(page))
+    await page.locator("#find-task").fill("no such task")
+    await page.locator("#clear-filter").click()
+    await expect(page.locator("#rows > li:visible")).to_have_count(tasks)
+    assert "find=" not in page.url
+
+
 @pytest.mark.parametrize("name", ["a b/c", "100% #1?x=y", "<b>&amp;", "日本 'run'"])
 async def test_a_run_of_any_name_works_from_end_to_end(site: Site, tabs: Tabs, name: str) -> None:
     page = await tabs.open(site, "/launch/?flow=Customer_Support_Pipeline")

@@ -26,6 +26,37 @@ async def part(page: Page) -> tuple[float, float]:
     return first, first + width
 
 
+DRAWN_ANEW = """() => {
+  const old = document.getElementById("timeline");
+  const fresh = old.cloneNode(true);
+  fresh.querySelector("#axis").replaceChildren();
+  fresh.querySelector("#lines").removeAttribute("style");
+  old.replaceWith(fresh);
+}"""
+LINES = """() => {
+  const lines = document.getElementById("lines");
+  const place = lines.getBoundingClientRect();
+  const axis = document.getElementById("axis").getBoundingClientRect();
+  return [Math.round(place.left - axis.left), Math.round(place.width - axis.width), lines.style.backgroundSize];
+}"""
+
+
+async def test_axis_and_grid_are_there_again_when_the_timeline_is_drawn_anew(site: Site, tabs: Tabs) -> None:
+    page = await tabs.open(site, site.launch("Customer_Support_Pipeline"))
+    await ends(page, "succeeded")
+    await expect(page.locator("#axis text").first).to_be_visible()
+    before = await page.evaluate(LINES)
+    assert before[:2] == [0, 0]
+    await page.evaluate(DRAWN_ANEW)
+    await expect(page.locator("#axis text").first).to_be_visible()
+    assert await page.evaluate(LINES) == before
+    await page.set_viewport_size({"width": 700, "height": 800})
+    await page.wait_for_timeout(500)
+    after = await page.evaluate(LINES)
+    assert after[:2] == [0, 0]
+    assert after[2] != before[2]
+
+
 async def test_zoom_stands_in_the_address_and_comes_back_with_it(site: Site, tabs: Tabs) -> None:
     page = await tabs.open(site, site.launch("Customer_Support_Pipeline"))
     await ends(page, "succeeded")

@@ -1,6 +1,7 @@
 """`make test-faults`: every fault at its full size, on both databases; prints one table of all."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ ROOT = HERE.parent.parent
 
 
 class Part:
-    """pytest in a process of its own. `quiet`: what it prints is shown when it has ended."""
+    """pytest in a process of its own, which ends with the block. `quiet`: what it prints is shown when it has ended."""
 
     def __init__(self, name: str, environment: dict[str, str], arguments: list[str], *, quiet: bool = False) -> None:
         self._name = name
@@ -25,8 +26,16 @@ class Part:
             command, cwd=ROOT, env=os.environ | environment, stdout=self._said, stderr=self._said
         )
 
+    def __enter__(self) -> "Part":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)  # it still says what it has found
+            self.code()
+
     def code(self) -> int:
-        """Its exit code, once it has one."""
+        """Its exit code, once it has one; that of a signal is negative."""
         self._process.wait()
         if self._said:
             self._said.seek(0)
@@ -37,23 +46,26 @@ class Part:
 def main() -> int:
     more = sys.argv[1:]
     inside = [str(HERE / "inside"), *more]
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         path = Path(folder) / "rows"
         full = {"FAULTS": "full", ledger.TABLE: str(path), "DATABASE_URL": "", "REDIS_URL": ""}
         print("--- in one process, on SQLite and on PostgreSQL at the same time", flush=True)  # noqa: T201
-        parts = [Part("in one process, SQLite", full, inside, quiet=True)]
+        places = {"SQLite": full}
         try:
-            postgres = servers.enter_context(private_postgres())
-            there = {"DATABASE_URL": postgres.url, "ALLOW_PRIVATE_UPSTREAMS": "1"}
-            parts.append(Part("in one process, PostgreSQL", full | there, inside, quiet=True))
+            postgres = stack.enter_context(private_postgres())
+            places["PostgreSQL"] = full | {"DATABASE_URL": postgres.url, "ALLOW_PRIVATE_UPSTREAMS": "1"}
         except NotInstalled as missing:
             print(f"left out on PostgreSQL: {missing}")  # noqa: T201
+        parts = [
+            stack.enter_context(Part(f"in one process, {place}", environment, inside, quiet=True))
+            for place, environment in places.items()
+        ]
         codes = [part.code() for part in parts]
         print("--- real processes", flush=True)  # noqa: T201
-        codes.append(Part("real processes", full, [str(HERE / "processes"), *more]).code())
+        codes.append(stack.enter_context(Part("real processes", full, [str(HERE / "processes"), *more])).code())
         print("\n".join(["", *ledger.table(ledger.kept(path))]), flush=True)  # noqa: T201
     nothing_collected = 5  # with -k, a part may have no test
-    return max(0 if code == nothing_collected else code for code in codes)
+    return max(0 if code == nothing_collected else abs(code) for code in codes)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """`serve`: daphne, and the worker in the same loop unless told otherwise."""
 
-from runs.management.serving import Server, twisted_loop  # first: it installs the asyncio reactor  # isort: skip
+from runs.management.serving import THREAD_SECONDS, Server, twisted_loop  # first: it installs the asyncio reactor  # isort: skip
 
 import asyncio
 import fcntl
-from typing import IO, Any, cast
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from typing import IO, Any
 
 from channels.routing import get_default_application
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError
 from django.utils.autoreload import run_with_reloader
-from twisted.internet import defer, reactor
 
 from accounts.signin import link_for_start
 from alerts.delivering import Deliverer
@@ -22,6 +25,8 @@ from runs.web import limits
 from runs.web.live import MAX_INBOUND
 from runs.worker.supervisor import Supervisor
 from telemetry import senders
+
+logger = logging.getLogger(__name__)
 
 MAX_MESSAGE = 32 * 1024 * 1024  # bytes: the page of a large run drawn anew, and the sandbox's largest frames
 
@@ -79,7 +84,7 @@ class Command(BaseCommand):
 
         def ready() -> None:
             if not options["no_worker"]:
-                _start_worker(alone=alone)
+                server.before_end = _start_worker(alone=alone)
             self.stdout.write(f"Stepline is at {site}/ (Ctrl-C stops it)")
             if alone:
                 self.stdout.write(f"Sign in once with: {site}{link}")
@@ -87,6 +92,7 @@ class Command(BaseCommand):
 
         server.ready_callable = ready
         server.run()
+        _end_in_any_case()
         if lock:
             lock.close()
         if not server.listening_addresses:  # it has ended, or not begun, because of that
@@ -106,15 +112,27 @@ def _lock() -> IO[str]:
     return lock
 
 
-def _start_worker(*, alone: bool) -> None:
-    """Run a worker on daphne's loop; the reactor's end waits until it has handed its runs over."""
+def _start_worker(*, alone: bool) -> Callable[[], Awaitable[None]]:
+    """Run a worker on daphne's loop. What is returned has it hand its runs over, and ends it."""
     supervisor = Supervisor(alone=alone)
     workers: list[Any] = [supervisor, Deliverer(supervisor.name), *senders(supervisor.name, site_url())]
     working = [twisted_loop.create_task(one.run()) for one in workers]
 
-    def stop() -> "defer.Deferred[Any]":
+    async def end() -> None:
         for one in workers:
             one.stop()
-        return defer.Deferred.fromFuture(asyncio.gather(*working))
+        await asyncio.wait(working)
 
-    cast(Any, reactor).addSystemEventTrigger("before", "shutdown", stop)
+    return end
+
+
+def _end_in_any_case() -> None:
+    """A thread that is still at work, or that waits for the loop, keeps the process for a while only."""
+
+    def give_up() -> None:
+        logger.critical("a thread did not end; the process ends without it")
+        os._exit(1)
+
+    timer = threading.Timer(THREAD_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
