@@ -21,7 +21,7 @@ ifndef ARGS
 	@$(PYTHON_BIN) -m tests.on_postgres
 endif
 
-test-faults:  ## every fault at its full size, on both databases: an hour or so; prints a table
+test-faults:  ## every fault at its full size, on both databases: an hour or two; prints a table
 	@bin/setup dev
 	@CHROMIUM="$$(bin/find-browser --install)" $(PYTHON_BIN) -m tests.faults $(ARGS)
 
