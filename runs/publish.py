@@ -7,9 +7,8 @@ from channels.layers import BaseChannelLayer, get_channel_layer
 
 RUNS_GROUP = "runs"
 WORKER_CHANNEL = "stepline-worker"
-PATIENCE_SECONDS = (
-    2.0  # with a layer that does not answer: a request that launches holds a database connection meanwhile
-)
+# With a layer that does not answer: a request that launches holds a database connection meanwhile.
+PATIENCE_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +27,9 @@ def run_group(run_id: int) -> str:
 async def ring(run_ids: set[int]) -> None:
     """Say that these runs have changed; called after the commit. A layer that fails or hangs costs a poll's delay."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            for run_id in run_ids:
-                message = {"type": "run.changed", "run": run_id}
+        for run_id in run_ids:
+            message = {"type": "run.changed", "run": run_id}
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await layer().group_send(run_group(run_id), message)
                 await layer().group_send(RUNS_GROUP, message)
     except Exception as error:
